@@ -1,0 +1,299 @@
+/**
+ * The words of the domain. A notification is a `spec` (what the caller asked for, never changed), a `state` (what the
+ * pipeline made of it, changed only through `domain/transitions.ts`) and the content last rendered.
+ * All times are milliseconds since 1970 in UTC.
+ */
+
+export const CHANNELS = ['email', 'sms', 'push', 'webhook', 'in_app', 'slack', 'discord'] as const;
+export type Channel = (typeof CHANNELS)[number];
+
+/** Highest first: the order in which lanes are served. */
+export const PRIORITIES = ['urgent', 'high', 'normal', 'low'] as const;
+export type Priority = (typeof PRIORITIES)[number];
+
+/** A lane is a queue of its own for one channel and one priority. */
+export interface Lane {
+  readonly channel: Channel;
+  readonly priority: Priority;
+}
+
+export const laneName = (lane: Lane): string => `${lane.channel}.${lane.priority}`;
+
+export const LANES: readonly Lane[] = CHANNELS.flatMap((channel) =>
+  PRIORITIES.map((priority) => ({ channel, priority })),
+);
+
+export const STATUSES = [
+  'pending',
+  'queued',
+  'processing',
+  'sent',
+  'delivered',
+  'bounced',
+  'failed',
+  'cancelled',
+] as const;
+export type Status = (typeof STATUSES)[number];
+
+export const PENDING_REASONS = [
+  'scheduled',
+  'quiet_hours',
+  'digested',
+  'retrying',
+  'rate_limited',
+  'route_down',
+] as const;
+export const CANCELLED_REASONS = [
+  'preference_disabled',
+  'unsubscribed',
+  'suppressed',
+  'expired',
+  'cancelled_by_caller',
+] as const;
+export const FAILED_REASONS = [
+  'no_provider',
+  'no_address',
+  'invalid_recipient',
+  'rejected',
+  'render_failed',
+  'attempts_exhausted',
+  'held_too_long',
+  'outcome_unknown',
+  'poisoned',
+] as const;
+export type PendingReason = (typeof PENDING_REASONS)[number];
+export type CancelledReason = (typeof CANCELLED_REASONS)[number];
+export type FailedReason = (typeof FAILED_REASONS)[number];
+export type Reason = PendingReason | CancelledReason | FailedReason;
+
+export const OUTCOMES = [
+  'sent',
+  'temporary_failure',
+  'rate_limited',
+  'permanent_failure',
+  'invalid_recipient',
+  'provider_error',
+  'unknown',
+] as const;
+/** What a provider answered for one target. */
+export type Outcome = (typeof OUTCOMES)[number];
+
+export type UnknownOutcomePolicy = 'retry' | 'hold';
+
+export type Json = null | boolean | number | string | Json[] | JsonObject;
+export interface JsonObject {
+  [key: string]: Json;
+}
+
+export interface Recipient {
+  readonly id?: string;
+  readonly email?: string;
+  readonly phone?: string;
+  readonly deviceTokens?: readonly string[];
+  readonly webhookUrl?: string;
+  readonly slackAddress?: string;
+  readonly discordWebhookUrl?: string;
+  /** BCP 47. */
+  readonly locale?: string;
+  /** IANA. */
+  readonly timeZone?: string;
+  readonly firstName?: string;
+  readonly lastName?: string;
+}
+
+export interface EmailAddress {
+  readonly email: string;
+  readonly name?: string;
+}
+
+export interface Attachment {
+  readonly filename: string;
+  readonly content: Uint8Array;
+  readonly mimeType: string;
+  readonly contentId?: string;
+}
+
+export interface EmailOptions {
+  readonly from?: EmailAddress;
+  readonly replyTo?: EmailAddress;
+  readonly cc: readonly EmailAddress[];
+  readonly bcc: readonly EmailAddress[];
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+export type WebhookMethod = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+
+export interface RetryPolicy {
+  readonly maxAttempts?: number;
+  readonly backoff: 'linear' | 'exponential';
+  readonly initialDelayMs: number;
+  readonly maxDelayMs: number;
+}
+
+export interface WebhookOptions {
+  readonly method: WebhookMethod;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly retryPolicy?: RetryPolicy;
+}
+
+export interface PushData {
+  readonly title: string;
+  readonly body: string;
+  readonly icon?: string;
+  readonly badge?: string;
+  readonly data?: JsonObject;
+  readonly actions: readonly { readonly action: string; readonly title: string }[];
+}
+
+export interface Content {
+  readonly subject?: string;
+  readonly htmlBody?: string;
+  readonly textBody?: string;
+  readonly smsBody?: string;
+  readonly push?: PushData;
+  readonly webhookBody?: Json;
+}
+
+export interface RenderedContent {
+  readonly content: Content;
+  readonly templateId?: string;
+  readonly templateVersion?: string;
+  readonly locale?: string;
+  readonly renderedAt: number;
+}
+
+/** What the caller asked for, on one channel. Never changes, except that retention takes its content away. */
+export interface NotificationSpec {
+  /** UUIDv7. */
+  readonly id: string;
+  readonly tenant: string;
+  readonly groupId: string;
+  readonly type: string;
+  readonly channel: Channel;
+  readonly priority: Priority;
+  readonly category: string;
+  readonly recipient: Recipient;
+  readonly templateId?: string;
+  readonly data?: JsonObject;
+  readonly content?: Content;
+  readonly scheduledFor?: number;
+  readonly expiresAt?: number;
+  readonly unknownOutcome: UnknownOutcomePolicy;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly email?: EmailOptions;
+  readonly webhook?: WebhookOptions;
+  /** Attachments are stored apart, under the notification's id. */
+  readonly attachmentCount: number;
+  readonly createdAt: number;
+}
+
+/** One address of a notification. Open while it has no outcome. */
+export interface Target {
+  readonly address: string;
+  readonly outcome?: Outcome;
+  readonly provider?: string;
+  readonly messageId?: string;
+}
+
+export interface AttemptResult {
+  /** Index into `NotificationState.targets`. */
+  readonly target: number;
+  readonly outcome: Outcome;
+  readonly code?: string;
+  readonly detail?: string;
+}
+
+/** One call of one provider for the open targets. A fail-over is an entry of its own with the same number. */
+export interface Attempt {
+  readonly run: number;
+  readonly number: number;
+  readonly provider: string;
+  readonly startedAt: number;
+  readonly endedAt?: number;
+  readonly results: readonly AttemptResult[];
+}
+
+/** One step: the row's history and, until it is published, its outbox of events. */
+export interface Transition {
+  readonly version: number;
+  readonly at: number;
+  readonly status: Status;
+  readonly reason?: Reason;
+  /** Number of the attempt it belongs to, where there is one. */
+  readonly attempt?: number;
+  readonly provider?: string;
+}
+
+export interface Lease {
+  readonly id: string;
+  /** Past this time the worker counts as dead and the outcome as unknown. */
+  readonly until: number;
+}
+
+export interface NotificationState {
+  /** Raised by one with every write except clearing events and postponing. */
+  readonly version: number;
+  /** Every event up to this version is acknowledged by the feed. */
+  readonly published: number;
+  readonly status: Status;
+  readonly reason?: Reason;
+  /** It may be claimed from here on, never before. */
+  readonly dueAt: number;
+  /** The scheduler must look at it from here on; not set when nothing is left to do. */
+  readonly wakeAt?: number;
+  /** QUEUED: when its last hint was made. */
+  readonly enqueuedAt?: number;
+  /** PENDING: a job in the queue will come back at `dueAt`, so the scheduler waits a minute longer. */
+  readonly naked?: boolean;
+  /** 1, and one more for each re-drive. */
+  readonly run: number;
+  /** Attempts counted in this run. */
+  readonly attempt: number;
+  /** Times a worker has taken up a job that was delivered suspiciously often, since the last other write. */
+  readonly starts: number;
+  /** Since when rate limits or a route that is down have held it, without an attempt between. */
+  readonly heldSince?: number;
+  readonly cancelRequested: boolean;
+  readonly lease?: Lease;
+  readonly targets: readonly Target[];
+  /** The last MAX_ATTEMPTS_KEPT. */
+  readonly attempts: readonly Attempt[];
+  /** The last MAX_HISTORY_KEPT, and every one that is not yet published. */
+  readonly history: readonly Transition[];
+  readonly updatedAt: number;
+}
+
+export const MAX_ATTEMPTS_KEPT = 50;
+export const MAX_HISTORY_KEPT = 100;
+
+export interface Notification {
+  readonly spec: NotificationSpec;
+  readonly state: NotificationState;
+  readonly rendered?: RenderedContent;
+}
+
+export function isFinal(status: Status): boolean {
+  return status !== 'pending' && status !== 'queued' && status !== 'processing';
+}
+
+export const laneOf = (n: Notification): Lane => ({ channel: n.spec.channel, priority: n.spec.priority });
+
+/** The addresses of a recipient on a channel; none when it has no such address. */
+export function addressesOf(recipient: Recipient, channel: Channel): readonly string[] {
+  switch (channel) {
+    case 'email':
+      return recipient.email ? [recipient.email] : [];
+    case 'sms':
+      return recipient.phone ? [recipient.phone] : [];
+    case 'push':
+      return recipient.deviceTokens ?? [];
+    case 'webhook':
+      return recipient.webhookUrl ? [recipient.webhookUrl] : [];
+    case 'in_app':
+      return recipient.id ? [recipient.id] : [];
+    case 'slack':
+      return recipient.slackAddress ? [recipient.slackAddress] : [];
+    case 'discord':
+      return recipient.discordWebhookUrl ? [recipient.discordWebhookUrl] : [];
+  }
+}

@@ -1,0 +1,129 @@
+/**
+ * The storage port. The row of a notification is the truth; everything else can be made again from it.
+ *
+ * What every adapter promises:
+ * - A write that resolved is durable: it survives `kill -9` of this process and, where the server acknowledged it, of the
+ *   database (MongoDB `w: majority, j: true`; SQLite `synchronous=FULL`).
+ * - A write of one row is atomic. A call with several rows is not: some may be written when it rejects.
+ * - A call that cannot reach the store rejects with CarillonError STORE_UNAVAILABLE. Its effect is then unknown: the
+ *   caller reads the row and decides.
+ * - Reads see every write that resolved before they began.
+ * - Nothing here knows a query language, a transaction or a driver.
+ */
+import type { Attachment, Lane, Notification, RenderedContent, Status } from '../domain/notification.ts';
+
+/** A new state for a row, written only if the stored version still is `from`. */
+export interface Change {
+  /** The version that `row.state` was computed from. */
+  readonly from: number;
+  readonly row: Notification;
+  /** Also replaces the stored rendered content. */
+  readonly rendered?: RenderedContent;
+}
+
+/** The events up to `published` are acknowledged: forget them, if the stored version still is `version`. */
+export interface Cleared {
+  readonly id: string;
+  readonly version: number;
+  readonly published: number;
+  /** When the scheduler must look next; not given when nothing is left to do. */
+  readonly wakeAt?: number;
+}
+
+/** Looks at the row again later, if the stored version still is `version`. */
+export interface Postponed {
+  readonly id: string;
+  readonly version: number;
+  readonly wakeAt: number;
+}
+
+/** Newest first. At most one of recipient, group and status is given. */
+export interface ListQuery {
+  readonly tenant: string;
+  readonly recipientId?: string;
+  readonly groupId?: string;
+  readonly status?: Status;
+  /** Accepted at or after. */
+  readonly from?: number;
+  /** Accepted before. */
+  readonly before?: number;
+  /** Only ids below this one: the last id of the page before. */
+  readonly belowId?: string;
+  readonly limit: number;
+}
+
+/** What an idempotency key stands for. */
+export interface KeyRecord {
+  readonly tenant: string;
+  readonly key: string;
+  /** Hash of the domain request. */
+  readonly fingerprint: string;
+  readonly groupId: string;
+  /** The ids set aside for the notifications, one per channel. */
+  readonly ids: readonly string[];
+  readonly watchToken: string;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+}
+
+export interface Storage extends AsyncDisposable {
+  /** Resolves when the store answers; for readiness. */
+  ping(): Promise<void>;
+
+  /** Inserts rows. A row whose id is there already is left as it is, without an error. */
+  insert(rows: readonly Notification[]): Promise<void>;
+
+  /**
+   * Compare-and-set by version, row by row. Answers per change whether this very write took place. `false` means that
+   * the row had another version (or is gone); after a network error inside the call it may also mean that the write took
+   * place and was overwritten since: who must know reads the row.
+   */
+  update(changes: readonly Change[]): Promise<boolean[]>;
+
+  /** Removes published events. Leaves the version alone. A row that moved on is left as it is. */
+  clear(marks: readonly Cleared[]): Promise<void>;
+
+  /** Moves `wakeAt` only. Leaves the version alone. A row that moved on is left as it is. */
+  postpone(marks: readonly Postponed[]): Promise<void>;
+
+  /** The rows with these ids, in any order; those that do not exist are missing. One query. */
+  find(ids: readonly string[]): Promise<Notification[]>;
+
+  list(query: ListQuery): Promise<Notification[]>;
+
+  /** Rows with `wakeAt` at or before `now`, earliest first. */
+  due(now: number, limit: number): Promise<Notification[]>;
+
+  /** The number of QUEUED rows of a lane, counted up to `limit` at most. */
+  countQueued(lane: Lane, limit: number): Promise<number>;
+
+  /**
+   * Writes each record unless an unexpired one (`expiresAt` after its `createdAt`) with that tenant and key is there;
+   * answers the records that are in force now, in the order asked for. Atomic per key.
+   */
+  reserveKeys(records: readonly KeyRecord[]): Promise<KeyRecord[]>;
+
+  /** Stores the files of a notification under its id; a repeat is left as it is. */
+  saveAttachments(id: string, files: readonly Attachment[]): Promise<void>;
+  loadAttachments(id: string): Promise<Attachment[]>;
+
+  /** The theoretical arrival time of a rate limit; 0 when it was never used. */
+  readLimit(name: string): Promise<number>;
+  /** Moves it from `expected` to `next`; false when another process was faster. `expected` 0 stands for "never used". */
+  swapLimit(name: string, expected: number, next: number): Promise<boolean>;
+
+  /** Takes or renews a named lease until `until`; false while another holder's lease has not ended at `now`. */
+  acquireLease(name: string, holder: string, now: number, until: number): Promise<boolean>;
+  /** Gives a lease back if `holder` holds it. */
+  releaseLease(name: string, holder: string): Promise<void>;
+
+  /**
+   * Retention, in small steps: takes data, content, rendered content and attachments from at most `limit` final rows with
+   * ids from `fromId` on and below `belowId`; answers the last id it looked at, or undefined when none was left.
+   */
+  eraseContent(fromId: string, belowId: string, limit: number): Promise<string | undefined>;
+  /** Deletes at most `limit` final rows with ids below `belowId`; answers how many. */
+  deleteRows(belowId: string, limit: number): Promise<number>;
+  /** Deletes at most `limit` idempotency keys that ended before `now`; answers how many. */
+  deleteKeys(now: number, limit: number): Promise<number>;
+}
