@@ -208,6 +208,8 @@ export interface Attempt {
   readonly run: number;
   readonly number: number;
   readonly provider: string;
+  /** Indices of the targets that it was made for. */
+  readonly targets: readonly number[];
   readonly startedAt: number;
   readonly endedAt?: number;
   readonly results: readonly AttemptResult[];
@@ -237,6 +239,8 @@ export interface NotificationState {
   readonly published: number;
   readonly status: Status;
   readonly reason?: Reason;
+  /** What led to the reason, for people; no address, no content. */
+  readonly detail?: string;
   /** It may be claimed from here on, never before. */
   readonly dueAt: number;
   /** The scheduler must look at it from here on; not set when nothing is left to do. */
@@ -274,6 +278,11 @@ export interface Notification {
 
 export function isFinal(status: Status): boolean {
   return status !== 'pending' && status !== 'queued' && status !== 'processing';
+}
+
+/** Indices of the targets that have no outcome yet. */
+export function openTargets(targets: readonly Target[]): number[] {
+  return targets.flatMap((target, index) => (target.outcome === undefined ? [index] : []));
 }
 
 export const laneOf = (n: Notification): Lane => ({ channel: n.spec.channel, priority: n.spec.priority });

@@ -118,12 +118,13 @@ export interface Storage extends AsyncDisposable {
   releaseLease(name: string, holder: string): Promise<void>;
 
   /**
-   * Retention, in small steps: takes data, content, rendered content and attachments from at most `limit` final rows with
-   * ids from `fromId` on and below `belowId`; answers the last id it looked at, or undefined when none was left.
+   * Retention, in small steps: takes data, content, rendered content and attachments from at most `limit` rows with ids
+   * above `aboveId` and below `belowId` that are final and have not changed since `settledBefore`; answers the last id it
+   * looked at, or undefined when none was left. Rows that are not due yet are passed over.
    */
-  eraseContent(fromId: string, belowId: string, limit: number): Promise<string | undefined>;
-  /** Deletes at most `limit` final rows with ids below `belowId`; answers how many. */
-  deleteRows(belowId: string, limit: number): Promise<number>;
+  eraseContent(aboveId: string, belowId: string, settledBefore: number, limit: number): Promise<string | undefined>;
+  /** Deletes at most `limit` rows with ids below `belowId` that are final and have not changed since `settledBefore`; answers how many. */
+  deleteRows(belowId: string, settledBefore: number, limit: number): Promise<number>;
   /** Deletes at most `limit` idempotency keys that ended before `now`; answers how many. */
   deleteKeys(now: number, limit: number): Promise<number>;
 }

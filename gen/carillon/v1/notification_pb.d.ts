@@ -966,6 +966,13 @@ export declare type Notification = Message<"carillon.v1.Notification"> & {
    * @generated from field: carillon.v1.UnknownOutcomePolicy unknown_outcome = 24;
    */
   unknownOutcome: UnknownOutcomePolicy;
+
+  /**
+   * What led to the reason, for people.
+   *
+   * @generated from field: string reason_detail = 25;
+   */
+  reasonDetail: string;
 };
 
 /**

@@ -1,0 +1,81 @@
+import { once } from 'node:events';
+import { ConfigError, loadConfig } from '../config.ts';
+import type { Config, ConfigFlags } from '../config.ts';
+import { CarillonError } from '../errors.ts';
+import { startCarillon } from '../main.ts';
+import type { Carillon } from '../main.ts';
+import { TemplatesError } from '../pipeline/template-faults.ts';
+import { VERSION } from '../version.ts';
+
+/** Runs until SIGTERM or SIGINT. A start that is refused says why, one fault a line, and exits with 1. */
+export async function serve(flags: ConfigFlags): Promise<void> {
+  const started = await start(flags);
+  if (!started) return;
+  const { carillon, config } = started;
+  tellStarted(carillon, config);
+
+  const stopping = new AbortController();
+  const [signal] = await Promise.race(
+    ['SIGTERM', 'SIGINT'].map(async (name) => {
+      await once(process, name, { signal: stopping.signal });
+      return [name];
+    }),
+  );
+  stopping.abort();
+  const before = performance.now();
+  carillon.events.shutdownStarted(signal ?? '');
+  await carillon[Symbol.asyncDispose]();
+  carillon.events.shutdownEnded(Math.round(performance.now() - before));
+}
+
+async function start(flags: ConfigFlags): Promise<{ carillon: Carillon; config: Config } | undefined> {
+  try {
+    const config = loadConfig(flags);
+    return { carillon: await startCarillon(config), config };
+  } catch (thrown) {
+    process.stderr.write(`${faultsOf(thrown).join('\n')}\n`);
+    process.exitCode = 1;
+    return undefined;
+  }
+}
+
+/** What an operator can act on; anything else is a fault of the program and shows where. */
+function faultsOf(thrown: unknown): readonly string[] {
+  if (thrown instanceof ConfigError || thrown instanceof TemplatesError) return thrown.faults.map((f) => `carillon: ${f}`);
+  if (thrown instanceof CarillonError) return [`carillon: ${thrown.message}${causeOf(thrown)}`];
+  return [`carillon: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}`];
+}
+
+const causeOf = ({ cause }: CarillonError): string => (cause instanceof Error ? ` (${cause.message})` : '');
+
+function tellStarted({ addresses, events }: Carillon, { roles, backend }: Config): void {
+  const at = ({ host, port }: { readonly host: string; readonly port: number }): string => `${host}:${port}`;
+  const grpc = addresses ? at(addresses.grpc) : '';
+  const http = addresses ? at(addresses.http) : '';
+  events.started({ version: VERSION, roles, backend: backend.kind, grpc, http });
+  if (!addresses || backend.kind === 'cluster') return;
+  process.stdout.write(nextSteps(grpc, http));
+}
+
+const SAMPLE = {
+  notification: {
+    type: 'password_reset',
+    channels: ['CHANNEL_EMAIL'],
+    recipient: { email: 'ada@example.com', first_name: 'Ada' },
+    data: { reset_url: 'https://shop.example/reset/1' },
+  },
+};
+
+function nextSteps(grpc: string, http: string): string {
+  const server = http === '127.0.0.1:8080' ? '' : ` --server http://${http}`;
+  return [
+    '',
+    'Carillon is ready. In another terminal, in this folder:',
+    '',
+    `  npx buf curl --http2-prior-knowledge --protocol grpc -d '${JSON.stringify(SAMPLE)}' http://${grpc}/carillon.v1.NotificationService/SendNotification`,
+    `  npx carillon watch${server}`,
+    `  npx carillon outbox${server}`,
+    '',
+    '',
+  ].join('\n');
+}

@@ -1,0 +1,131 @@
+/**
+ * The business events: one function for each holds what the log says of it. Fields are ids and words of closed lists;
+ * functions that are given a notification take from it what is neither an address nor content.
+ */
+import type { NotificationSpec, NotificationState, Outcome } from './domain/notification.ts';
+import { describeError } from './log.ts';
+import type { Log } from './log.ts';
+
+/** A call, as the log knows it. */
+export interface CallFacts {
+  /** Full name, such as carillon.v1.NotificationService/SendNotification. */
+  readonly method: string;
+  readonly protocol: string;
+  readonly tenant?: string;
+}
+
+export interface StartFacts {
+  readonly version: string;
+  readonly roles: readonly string[];
+  readonly backend: string;
+  /** host:port. */
+  readonly grpc: string;
+  readonly http: string;
+}
+
+/** None of these throws. */
+export interface Events {
+  started(facts: StartFacts): void;
+  accepted(spec: NotificationSpec, state: NotificationState): void;
+  settled(spec: NotificationSpec, state: NotificationState): void;
+  attemptEnded(
+    spec: NotificationSpec,
+    provider: string,
+    results: readonly { readonly target: number; readonly result: { readonly outcome: Outcome } }[],
+    durationMs: number,
+  ): void;
+  /** A step of the delivery of one notification threw what nobody expected. */
+  deliveryFailed(id: string, error: unknown): void;
+  /** A hint that cannot be read was dropped; its row brings itself back. */
+  invalidJob(error: unknown): void;
+  /** A read or write failed; `step` says what it was for. */
+  storeFailed(step: string, error: unknown): void;
+  feedAppendFailed(error: unknown): void;
+  /** To be called once when it happens, not for every try. */
+  queueUnreachable(error: unknown): void;
+  queueBack(): void;
+  schedulerFailed(error: unknown): void;
+  schedulerLeads(leads: boolean): void;
+  /** A call ended as INTERNAL; the caller was not told the cause. */
+  callFailed(call: CallFacts, error: unknown): void;
+  /** A changed template cannot be used; the last good ones stay in use. */
+  templatesFailed(error: unknown): void;
+  shutdownStarted(signal: string): void;
+  shutdownEnded(durationMs: number): void;
+}
+
+/** A failure that comes back with every retry is logged this often, with the number of those left out. */
+const REPEATED_EVERY_MS = 10_000;
+
+/** @param now milliseconds; monotonic or not does not matter */
+export function createEvents(log: Log, now: () => number = Date.now): Events {
+  const seldom = createThrottle(log, now);
+  return {
+    started: (facts) => log.info({ event: 'started', ...facts }, 'carillon is ready'),
+    accepted: (spec, state) => log.debug({ event: 'accepted', ...about(spec), ...where(state) }, 'accepted'),
+    settled: (spec, state) => {
+      const fields = { event: 'settled', ...about(spec), ...where(state), run: state.run, attempt: state.attempt };
+      if (state.status === 'failed') log.warn(fields, 'failed for good');
+      else log.debug(fields, 'settled');
+    },
+    attemptEnded: (spec, provider, results, durationMs) => {
+      const outcomes = results.map(({ result }) => result.outcome);
+      const fields = { event: 'attempt_ended', ...about(spec), provider, outcomes, durationMs };
+      if (outcomes.every((outcome) => outcome === 'sent')) log.debug(fields, 'a provider took it');
+      else log.info(fields, 'an attempt did not reach every target');
+    },
+    deliveryFailed: (id, error) =>
+      log.error({ event: 'delivery_failed', id, err: describeError(error) }, 'a delivery broke off'),
+    invalidJob: (error) =>
+      log.error({ event: 'invalid_job', err: describeError(error) }, 'dropped a job that cannot be read'),
+    storeFailed: (step, error) =>
+      seldom(`store_failed ${step}`, { event: 'store_failed', step }, error, 'the store failed'),
+    feedAppendFailed: (error) => seldom('feed_failed', { event: 'feed_failed' }, error, 'the status feed failed'),
+    queueUnreachable: (error) =>
+      log.warn(
+        { event: 'queue_unreachable', err: describeError(error) },
+        'the queue is unreachable; accepting goes on',
+      ),
+    queueBack: () => log.info({ event: 'queue_back' }, 'the queue is back'),
+    schedulerFailed: (error) =>
+      seldom('scheduler_failed', { event: 'scheduler_failed' }, error, 'the scheduler failed'),
+    schedulerLeads: (leads) =>
+      log.info({ event: 'scheduler_leads', leads }, leads ? 'this process schedules' : 'another process schedules'),
+    callFailed: (call, error) => {
+      const { method, protocol, tenant } = call;
+      log.error(
+        { event: 'call_failed', method, protocol, tenant, err: describeError(error) },
+        'a call failed inside the service',
+      );
+    },
+    templatesFailed: (error) =>
+      log.error({ event: 'templates_failed', err: describeError(error) }, 'the changed templates cannot be used'),
+    shutdownStarted: (signal) => log.info({ event: 'shutdown_started', signal }, 'stopping'),
+    shutdownEnded: (durationMs) => log.info({ event: 'shutdown_ended', durationMs }, 'stopped'),
+  };
+}
+
+function about(spec: NotificationSpec): Record<string, unknown> {
+  const { id, tenant, groupId, channel, priority, type } = spec;
+  return { id, tenant, groupId, channel, priority, type };
+}
+
+function where(state: NotificationState): Record<string, unknown> {
+  return { status: state.status, ...(state.reason ? { reason: state.reason } : {}) };
+}
+
+function createThrottle(
+  log: Log,
+  now: () => number,
+): (name: string, fields: Record<string, unknown>, error: unknown, message: string) => void {
+  const last = new Map<string, { at: number; leftOut: number }>();
+  return (name, fields, error, message) => {
+    const before = last.get(name);
+    if (before && now() - before.at < REPEATED_EVERY_MS) {
+      before.leftOut += 1;
+      return;
+    }
+    last.set(name, { at: now(), leftOut: 0 });
+    log.warn({ ...fields, leftOut: before?.leftOut ?? 0, err: describeError(error) }, message);
+  };
+}

@@ -1,0 +1,225 @@
+/**
+ * Accepts notifications: resolve → decide → key record → rows → hints. When `accept` answers, the rows are durable; the
+ * hints and events follow behind the answer, and the scheduler makes good what is lost of them.
+ */
+import { createHash } from 'node:crypto';
+import type { Clock } from '../domain/clock.ts';
+import type { Random } from '../domain/id.ts';
+import { addressesOf } from '../domain/notification.ts';
+import type { Channel, Notification, Reason, Status } from '../domain/notification.ts';
+import { encodeToken } from '../domain/token.ts';
+import { begin } from '../domain/transitions.ts';
+import type { Beginning } from '../domain/transitions.ts';
+import { CarillonError } from '../errors.ts';
+import type { Events } from '../events.ts';
+import type { Feed } from '../feed/feed.ts';
+import type { KeyRecord, Storage } from '../storage/storage.ts';
+import { decide } from './decide.ts';
+import type { Verdict } from './decide.ts';
+import type { Dispatcher } from './dispatch.ts';
+import { resolve } from './resolve.ts';
+import type { ContentCheck, NotificationRequest } from './resolve.ts';
+import type { Rows } from './rows.ts';
+
+export interface SendRequest {
+  readonly tenant: string;
+  readonly request: NotificationRequest;
+  readonly idempotencyKey?: string;
+}
+
+export interface Accepted {
+  readonly groupId: string;
+  readonly notifications: readonly {
+    readonly id: string;
+    readonly channel: Channel;
+    readonly status: Status;
+    readonly reason?: Reason;
+  }[];
+  readonly watchToken: string;
+}
+
+export interface AcceptorOptions {
+  readonly storage: Storage;
+  readonly rows: Rows;
+  readonly dispatcher: Dispatcher;
+  readonly feed: Feed;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly events: Events;
+  readonly checkContent: ContentCheck;
+  readonly hasProvider: (channel: Channel) => boolean;
+  /** How long an idempotency key stands for its request, milliseconds. */
+  readonly keyLife: number;
+}
+
+/** One send on its way through `accept`. */
+interface Draft {
+  readonly send: SendRequest;
+  readonly key: KeyRecord | undefined;
+  readonly groupId: string;
+  readonly watchToken: string;
+  /** The key was used before: the rows may be there already. */
+  readonly repeat: boolean;
+  readonly rows: readonly Notification[];
+}
+
+export class Acceptor {
+  readonly #options: AcceptorOptions;
+
+  constructor(options: AcceptorOptions) {
+    this.#options = options;
+  }
+
+  /** Accepts one. @throws CarillonError */
+  async acceptOne(send: SendRequest): Promise<Accepted> {
+    const [result] = await this.accept([send]);
+    if (result === undefined) throw new Error('one send has one result');
+    if (result instanceof CarillonError) throw result;
+    return result;
+  }
+
+  /** Each is accepted or refused on its own. The sends share their writes. */
+  async accept(sends: readonly SendRequest[]): Promise<(Accepted | CarillonError)[]> {
+    const drafts = sends.map((send) => refusable(() => this.#draft(send)));
+    const keyed = await this.#reserveKeys(drafts);
+    return this.#store(keyed);
+  }
+
+  /** Everything that can be refused without a write. */
+  #draft(send: SendRequest): Draft {
+    const { clock, random, feed, keyLife } = this.#options;
+    const now = clock.now();
+    const { tenant, request, idempotencyKey } = send;
+    const groupId = random.id(now);
+    const ids = request.channels.map(() => random.id(now));
+    const watchToken = encodeToken({ feed: feed.id, seq: feed.lastSeen });
+    const rows = this.#rows(send, { groupId, ids }, now);
+    const key = idempotencyKey
+      ? {
+          tenant,
+          key: idempotencyKey,
+          fingerprint: fingerprint(request),
+          groupId,
+          ids,
+          watchToken,
+          createdAt: now,
+          expiresAt: now + keyLife,
+        }
+      : undefined;
+    return { send, key, groupId, watchToken, repeat: false, rows };
+  }
+
+  #rows(send: SendRequest, ids: { groupId: string; ids: readonly string[] }, now: number): Notification[] {
+    const { checkContent, hasProvider, dispatcher } = this.#options;
+    const specs = resolve(send.request, { tenant: send.tenant, ...ids }, now, checkContent);
+    return specs.map((spec) => {
+      const how = beginning(decide(spec, { now, hasProvider: hasProvider(spec.channel) }));
+      if (how.status === 'queued') dispatcher.admit({ channel: spec.channel, priority: spec.priority });
+      return begin(spec, addressesOf(spec.recipient, spec.channel), how, now);
+    });
+  }
+
+  /** The key record comes before the rows, so that a repeat finishes what a crash left half done. */
+  async #reserveKeys(drafts: readonly (Draft | CarillonError)[]): Promise<(Draft | CarillonError)[]> {
+    const wanted = drafts.flatMap((d) => (d instanceof CarillonError || !d.key ? [] : [d.key]));
+    if (wanted.length === 0) return [...drafts];
+    let stored: Iterator<KeyRecord>;
+    try {
+      stored = (await this.#options.storage.reserveKeys(wanted)).values();
+    } catch (thrown) {
+      const error = CarillonError.from(thrown);
+      return drafts.map((d) => (d instanceof CarillonError || !d.key ? d : error));
+    }
+    return drafts.map((draft) => {
+      if (draft instanceof CarillonError || !draft.key) return draft;
+      const { value, done } = stored.next();
+      if (done) throw new Error('reserveKeys answered fewer records than it was asked for');
+      return refusable(() => this.#underKey(draft, value));
+    });
+  }
+
+  #underKey(draft: Draft, record: KeyRecord): Draft {
+    if (record.fingerprint !== draft.key?.fingerprint) {
+      throw new CarillonError('IDEMPOTENCY_KEY_REUSED', 'this idempotency key belongs to another request');
+    }
+    if (record.groupId === draft.groupId) return draft;
+    // A repeat: the same rows under the ids set aside by the first call.
+    const rows = this.#rows(draft.send, { groupId: record.groupId, ids: record.ids }, record.createdAt);
+    return { ...draft, groupId: record.groupId, watchToken: record.watchToken, repeat: true, rows };
+  }
+
+  async #store(drafts: readonly (Draft | CarillonError)[]): Promise<(Accepted | CarillonError)[]> {
+    const good = drafts.filter((d): d is Draft => !(d instanceof CarillonError));
+    const rowsOf = (repeat: boolean): Notification[] => good.filter((d) => d.repeat === repeat).flatMap((d) => d.rows);
+    const current = new Map<string, Notification>();
+    try {
+      await this.#saveAttachments(good);
+      const fresh = rowsOf(false);
+      await this.#options.rows.insert(fresh);
+      const again = await this.#options.rows.insertAgain(rowsOf(true));
+      for (const row of [...fresh, ...again]) current.set(row.spec.id, row);
+    } catch (thrown) {
+      const error = CarillonError.from(thrown);
+      return drafts.map((d) => (d instanceof CarillonError ? d : error));
+    }
+    this.#options.dispatcher.dispatch([...current.values()].filter((row) => row.state.status === 'queued'));
+    return drafts.map((d) => (d instanceof CarillonError ? d : this.#accepted(d, current)));
+  }
+
+  async #saveAttachments(drafts: readonly Draft[]): Promise<void> {
+    for (const { send, rows } of drafts) {
+      for (const { spec } of rows) {
+        if (spec.attachmentCount === 0) continue;
+        await this.#options.storage.saveAttachments(spec.id, send.request.attachments);
+      }
+    }
+  }
+
+  #accepted(draft: Draft, current: ReadonlyMap<string, Notification>): Accepted {
+    const { groupId, watchToken } = draft;
+    const notifications = draft.rows.map((inserted) => {
+      const { spec, state } = current.get(inserted.spec.id) ?? inserted;
+      if (!draft.repeat) this.#options.events.accepted(spec, state);
+      return { id: spec.id, channel: spec.channel, status: state.status, ...(state.reason && { reason: state.reason }) };
+    });
+    return { groupId, notifications, watchToken };
+  }
+}
+
+function refusable<T>(run: () => T): T | CarillonError {
+  try {
+    return run();
+  } catch (thrown) {
+    return CarillonError.from(thrown);
+  }
+}
+
+function beginning(verdict: Verdict): Beginning {
+  switch (verdict.verdict) {
+    case 'send':
+      return { status: 'queued' };
+    case 'hold':
+      return { status: 'pending', reason: verdict.reason, dueAt: verdict.until };
+    case 'cancel':
+      return { status: 'cancelled', reason: verdict.reason };
+    case 'fail':
+      return { status: 'failed', reason: verdict.reason };
+  }
+}
+
+/** SHA-256 of the request with its keys in order, so that two clients that say the same thing have the same one. */
+export function fingerprint(request: NotificationRequest): string {
+  const attachments = request.attachments.map((file) => ({
+    ...file,
+    content: createHash('sha256').update(file.content).digest('hex'),
+  }));
+  return createHash('sha256')
+    .update(JSON.stringify({ ...request, attachments }, sortKeys))
+    .digest('hex');
+}
+
+function sortKeys(_key: string, value: unknown): unknown {
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+}
+

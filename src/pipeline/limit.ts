@@ -1,0 +1,96 @@
+/**
+ * Rate limits over all processes: GCRA (the generic cell rate algorithm), one number per limit in the store, moved by
+ * compare-and-set. A process takes up to one second of tokens at a time and uses them within that second.
+ *
+ * What holds: in any 60 s at most rate + burst messages. Tokens are used up to one second after they were taken, so they
+ * are given out at the rate per 61 s: any 61 s hold at most rate + burst, and so do any 60 s of use.
+ */
+import type { Clock } from '../domain/clock.ts';
+import { MINUTE, SECOND } from '../domain/clock.ts';
+import type { Storage } from '../storage/storage.ts';
+
+export interface RateLimit {
+  readonly perMinute: number;
+  /** Messages that may go at once after a quiet time, from 1. */
+  readonly burst: number;
+}
+
+interface Leased {
+  tokens: number;
+  until: number;
+}
+
+/** How long leased tokens may be used. */
+const LEASE = SECOND;
+const WINDOW = MINUTE + LEASE;
+/** Lost races with other processes before the caller is asked to come back. */
+const MAX_RACES = 20;
+
+/** What a request for tokens came to: granted so many, or none before a time. */
+export type Grant = { readonly granted: number; readonly next: number } | { readonly retryAt: number };
+
+/** GCRA: from the theoretical arrival time `tat` grants up to `want` tokens, but not fewer than `need`. */
+export function grant(limit: RateLimit, tat: number, now: number, need: number, want: number): Grant {
+  const interval = WINDOW / limit.perMinute;
+  const start = Math.max(tat, now);
+  const room = Math.floor((now + limit.burst * interval - start) / interval + 1e-9);
+  const required = Math.min(need, limit.burst);
+  if (room < required) return { retryAt: Math.ceil(start + required * interval - limit.burst * interval) };
+  const granted = Math.min(room, Math.max(required, want));
+  return { granted, next: Math.ceil(start + granted * interval) };
+}
+
+export class Limiter {
+  readonly #limits: ReadonlyMap<string, RateLimit>;
+  readonly #leased = new Map<string, Leased>();
+  readonly #refills = new Map<string, Promise<number | undefined>>();
+  readonly #storage: Storage;
+  readonly #clock: Clock;
+
+  constructor(limits: ReadonlyMap<string, RateLimit>, storage: Storage, clock: Clock) {
+    this.#limits = limits;
+    this.#storage = storage;
+    this.#clock = clock;
+  }
+
+  /**
+   * Takes tokens; more than the burst count as the burst.
+   * @returns undefined when they were taken, else the earliest time at which a new try can succeed
+   */
+  async take(name: string, need = 1): Promise<number | undefined> {
+    const limit = this.#limits.get(name);
+    if (!limit) return undefined;
+    const tokens = Math.min(need, limit.burst);
+    for (;;) {
+      const leased = this.#leased.get(name);
+      if (leased && leased.tokens >= tokens && this.#clock.now() < leased.until) {
+        leased.tokens -= tokens;
+        return undefined;
+      }
+      const refill = this.#refills.get(name) ?? this.#startRefill(name, limit, tokens);
+      const retryAt = await refill;
+      if (retryAt !== undefined) return retryAt;
+    }
+  }
+
+  #startRefill(name: string, limit: RateLimit, need: number): Promise<number | undefined> {
+    const refill = this.#refill(name, limit, need).finally(() => this.#refills.delete(name));
+    this.#refills.set(name, refill);
+    return refill;
+  }
+
+  async #refill(name: string, limit: RateLimit, need: number): Promise<number | undefined> {
+    const perSecond = Math.ceil(limit.perMinute / 60);
+    for (let race = 0; race < MAX_RACES; race++) {
+      const tat = await this.#storage.readLimit(name);
+      const now = this.#clock.now();
+      const answer = grant(limit, tat, now, need, perSecond);
+      if ('retryAt' in answer) return answer.retryAt;
+      if (await this.#storage.swapLimit(name, tat, answer.next)) {
+        this.#leased.set(name, { tokens: answer.granted, until: now + LEASE });
+        return undefined;
+      }
+    }
+    return this.#clock.now() + LEASE;
+  }
+}

@@ -1,0 +1,131 @@
+/** What the content of each channel consists of, wherever it comes from. */
+import type { Channel, Content, JsonObject, PushData } from '../domain/notification.ts';
+import type { FieldViolation } from '../errors.ts';
+import { textFromHtml } from './render-text.ts';
+
+/** RFC 5322, 2.1.1: a line of a mail. */
+export const MAX_SUBJECT_CHARS = 998;
+export const MAX_BODY_BYTES = 1_048_576;
+/** Twilio's and most other services' limit for one text message of several segments. */
+export const MAX_SMS_CHARS = 1_600;
+const MAX_PUSH_TITLE_CHARS = 256;
+const MAX_PUSH_BODY_CHARS = 4_096;
+
+/** The notification's data, as JSON. */
+export const MAX_DATA_BYTES = 262_144;
+/** Objects and lists inside one another. */
+export const MAX_DATA_DEPTH = 32;
+
+const isBlank = (text: string | undefined): boolean => text === undefined || text.trim() === '';
+
+/** Characters as people count them, near enough: a pair of surrogates is one. */
+function charCount(text: string): number {
+  return text.length - (text.match(/[\ud800-\udbff][\udc00-\udfff]/g)?.length ?? 0);
+}
+
+function checkText(field: string, text: string | undefined, maxChars: number): FieldViolation[] {
+  if (text === undefined || text.length <= maxChars || charCount(text) <= maxChars) return [];
+  return [{ field, description: `must not have more than ${maxChars} characters` }];
+}
+
+function checkBody(field: string, text: string | undefined): FieldViolation[] {
+  if (text === undefined || Buffer.byteLength(text) <= MAX_BODY_BYTES) return [];
+  return [{ field, description: `must not have more than ${MAX_BODY_BYTES} bytes` }];
+}
+
+/** A line break in a subject would let its author write headers of their own. */
+function checkLine(field: string, text: string | undefined): FieldViolation[] {
+  if (text === undefined || !/[\r\n\0]/.test(text)) return checkText(field, text, MAX_SUBJECT_CHARS);
+  return [{ field, description: 'must be a single line' }];
+}
+
+function need(field: string, missing: boolean): FieldViolation[] {
+  return missing ? [{ field, description: 'is needed on this channel' }] : [];
+}
+
+function checkPush(push: PushData | undefined): FieldViolation[] {
+  if (!push) return need('push', true);
+  return [
+    ...need('push.title', isBlank(push.title) && isBlank(push.body)),
+    ...checkText('push.title', push.title, MAX_PUSH_TITLE_CHARS),
+    ...checkText('push.body', push.body, MAX_PUSH_BODY_CHARS),
+  ];
+}
+
+/** What keeps the content from being sent on the channel; fields are named as in the API's Content. */
+export function checkContent(channel: Channel, content: Content): readonly FieldViolation[] {
+  switch (channel) {
+    case 'email':
+      return [
+        ...need('subject', isBlank(content.subject)),
+        ...need('html_body', isBlank(content.htmlBody) && isBlank(content.textBody)),
+        ...checkLine('subject', content.subject),
+        ...checkBody('html_body', content.htmlBody),
+        ...checkBody('text_body', content.textBody),
+      ];
+    case 'sms': {
+      const field = content.smsBody === undefined ? 'text_body' : 'sms_body';
+      const text = content.smsBody ?? content.textBody;
+      return [...need('sms_body', isBlank(text)), ...checkText(field, text, MAX_SMS_CHARS)];
+    }
+    case 'push':
+      return checkPush(content.push);
+    case 'in_app':
+      return [
+        ...need('text_body', isBlank(content.textBody)),
+        ...checkLine('subject', content.subject),
+        ...checkBody('text_body', content.textBody),
+      ];
+    case 'slack':
+    case 'discord':
+      return [...need('text_body', isBlank(content.textBody)), ...checkBody('text_body', content.textBody)];
+    case 'webhook':
+      return [];
+  }
+}
+
+function completeEmail({ subject, htmlBody, textBody }: Content): Content {
+  const text = isBlank(textBody) && htmlBody !== undefined ? textFromHtml(htmlBody) : textBody;
+  return {
+    ...(subject === undefined ? {} : { subject }),
+    ...(htmlBody === undefined || isBlank(htmlBody) ? {} : { htmlBody }),
+    ...(text === undefined ? {} : { textBody: text }),
+  };
+}
+
+/** Only what the channel uses, with what can be made from the rest. The content must have passed `checkContent`. */
+export function completeContent(channel: Channel, content: Content): Content {
+  const { subject, textBody, push, webhookBody } = content;
+  switch (channel) {
+    case 'email':
+      return completeEmail(content);
+    case 'sms':
+      return { smsBody: content.smsBody ?? textBody ?? '' };
+    case 'push':
+      return push ? { push } : {};
+    case 'in_app':
+      return { ...(subject === undefined ? {} : { subject }), textBody: textBody ?? '' };
+    case 'slack':
+    case 'discord':
+      return { textBody: textBody ?? '' };
+    case 'webhook':
+      return webhookBody === undefined ? {} : { webhookBody };
+  }
+}
+
+function isDeeperThan(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((inner) => isDeeperThan(inner, levels - 1));
+}
+
+/** What keeps a notification's data from being used. */
+export function checkDataSize(data: JsonObject): readonly FieldViolation[] {
+  const field = 'notification.data';
+  if (isDeeperThan(data, MAX_DATA_DEPTH)) {
+    return [{ field, description: `must not be nested more than ${MAX_DATA_DEPTH} deep` }];
+  }
+  if (Buffer.byteLength(JSON.stringify(data)) > MAX_DATA_BYTES) {
+    return [{ field, description: `must not have more than ${MAX_DATA_BYTES} bytes as JSON` }];
+  }
+  return [];
+}

@@ -1,0 +1,126 @@
+/**
+ * One HTTP request that tells what became of it. A client that only throws cannot: whether the request had gone out when
+ * the connection broke or the time was over makes the difference between "try again" and "it may have happened".
+ */
+import type { Dispatcher } from 'undici';
+
+/** In lower case; a header that came more than once is a list. */
+export type ResponseHeaders = Readonly<Record<string, string | readonly string[] | undefined>>;
+
+export interface HttpRequest {
+  readonly url: URL;
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: string;
+}
+
+export type HttpResult =
+  | {
+      readonly kind: 'answered';
+      readonly status: number;
+      readonly headers: ResponseHeaders;
+      /** Its first 64 KiB; what was read until the call ended. */
+      readonly body: string;
+    }
+  /** Nothing of the request has left. */
+  | { readonly kind: 'not_sent'; readonly error: unknown }
+  /** It was being written or had been written, and no answer came. */
+  | { readonly kind: 'no_answer'; readonly error: unknown };
+
+/** An endpoint may answer without end; a message for people is at the beginning. */
+const MAX_BODY_BYTES = 64 * 1_024;
+
+/** Never rejects, never follows a redirect, and ends as soon as `signal` is aborted. */
+export async function callHttp(dispatcher: Dispatcher, request: HttpRequest, signal: AbortSignal): Promise<HttpResult> {
+  if (signal.aborted) return { kind: 'not_sent', error: signal.reason };
+  const exchange = new Exchange();
+  const abort = (): void => exchange.cancel(asError(signal.reason));
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    dispatcher.dispatch(
+      {
+        origin: request.url.origin,
+        path: `${request.url.pathname}${request.url.search}`,
+        method: request.method,
+        headers: { ...request.headers },
+        body: request.body ?? null,
+        // The one time limit is the caller's signal.
+        headersTimeout: 0,
+        bodyTimeout: 0,
+      },
+      exchange,
+    );
+    return await exchange.result;
+  } catch (thrown) {
+    // undici refuses a request that cannot be written, such as one with a line break in a header.
+    return { kind: 'not_sent', error: thrown };
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}
+
+/** Follows undici's callbacks. `onRequestStart` comes when a connection stands, right before the first byte is written. */
+class Exchange implements Dispatcher.DispatchHandler {
+  readonly result: Promise<HttpResult>;
+  readonly #resolve: (result: HttpResult) => void;
+  #controller: Dispatcher.DispatchController | undefined;
+  #cancelled: Error | undefined;
+  #head: { readonly status: number; readonly headers: ResponseHeaders } | undefined;
+  readonly #chunks: Buffer[] = [];
+  #bytes = 0;
+
+  constructor() {
+    const { promise, resolve } = Promise.withResolvers<HttpResult>();
+    this.result = promise;
+    this.#resolve = resolve;
+  }
+
+  cancel(reason: Error): void {
+    this.#cancelled = reason;
+    this.#settle(reason);
+    this.#controller?.abort(reason);
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    // undici goes on connecting for a request that was given up; here it still can be kept from going out.
+    if (this.#cancelled !== undefined) {
+      controller.abort(this.#cancelled);
+      return;
+    }
+    this.#controller = controller;
+  }
+
+  onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: ResponseHeaders): void {
+    if (status >= 200) this.#head = { status, headers };
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#chunks.push(chunk.subarray(0, MAX_BODY_BYTES - this.#bytes));
+    this.#bytes += chunk.length;
+    if (this.#bytes < MAX_BODY_BYTES) return;
+    const enough = new Error('the answer is longer than is read');
+    this.#settle(enough);
+    controller.abort(enough);
+  }
+
+  onResponseEnd(): void {
+    this.#settle(undefined);
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    this.#settle(error);
+  }
+
+  /** A promise keeps the first result; what undici reports of an exchange that was given up changes nothing. */
+  #settle(error: Error | undefined): void {
+    if (this.#head !== undefined) {
+      this.#resolve({ kind: 'answered', ...this.#head, body: Buffer.concat(this.#chunks).toString('utf8') });
+    } else {
+      this.#resolve({ kind: this.#controller === undefined ? 'not_sent' : 'no_answer', error });
+    }
+  }
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
+}

@@ -1,0 +1,16 @@
+/**
+ * Takes credentials out of what a service answered: some servers repeat the request, credentials and all, in an error.
+ */
+
+/** Anything shorter would also be found inside ordinary words and shred the text. */
+const SHORTEST_SECRET = 4;
+
+/** A function that blanks every one of the secrets, as it is and in base64. */
+export function redactor(secrets: readonly (string | undefined)[]): (text: string) => string {
+  const forms = secrets
+    .filter((secret) => secret !== undefined && secret.length >= SHORTEST_SECRET)
+    .flatMap((secret) => (secret === undefined ? [] : [secret, Buffer.from(secret).toString('base64')]))
+    // A secret that contains another one goes first, so that nothing of it is left over.
+    .sort((a, b) => b.length - a.length);
+  return (text) => forms.reduce((left, form) => left.replaceAll(form, '[redacted]'), text);
+}

@@ -1,0 +1,254 @@
+/** Between the messages of the API and the words of the domain. Messages that come in have passed protovalidate. */
+import type { JsonObject as StructObject, JsonValue, MessageInitShape } from '@bufbuild/protobuf';
+import { fromJson, toJson } from '@bufbuild/protobuf';
+import { ValueSchema, timestampFromMs, timestampMs } from '@bufbuild/protobuf/wkt';
+import type { Duration, Timestamp } from '@bufbuild/protobuf/wkt';
+import type {
+  Attachment as ProtoAttachment,
+  Content as ProtoContent,
+  ContentSchema,
+  EmailAddress as ProtoEmailAddress,
+  EmailOptions as ProtoEmailOptions,
+  NotificationEventSchema,
+  NotificationInput,
+  NotificationSchema,
+  PushData as ProtoPushData,
+  Recipient as ProtoRecipient,
+  RecipientSchema,
+  RenderedContentSchema,
+  RetryPolicy as ProtoRetryPolicy,
+  WebhookOptions as ProtoWebhookOptions,
+} from '../../gen/carillon/v1/notification_pb.js';
+import { HOUR, SECOND } from '../domain/clock.ts';
+import type {
+  Attachment,
+  Content,
+  EmailAddress,
+  EmailOptions,
+  Json,
+  JsonObject,
+  Notification,
+  PushData,
+  Recipient,
+  RenderedContent,
+  RetryPolicy,
+  WebhookOptions,
+} from '../domain/notification.ts';
+import { invalidField } from '../errors.ts';
+import type { FeedEvent } from '../feed/feed.ts';
+import type { NotificationRequest } from '../pipeline/resolve.ts';
+import {
+  backoffFrom,
+  channelFrom,
+  channelTo,
+  outcomeTo,
+  priorityFrom,
+  priorityTo,
+  reasonTo,
+  statusTo,
+  unknownOutcomeFrom,
+  unknownOutcomeTo,
+  webhookMethodFrom,
+} from './enums.ts';
+
+const DEFAULT_CATEGORY = 'general';
+const DEFAULT_WEBHOOK_DELAY = 30 * SECOND;
+const DEFAULT_WEBHOOK_MAX_DELAY = HOUR;
+
+/** Both describe JSON as protobuf's Struct can carry it; only the names of the types differ. */
+const fromStruct = (value: StructObject): JsonObject => value as JsonObject;
+const toStruct = (value: JsonObject): StructObject => value;
+
+const ms = (at: Timestamp | undefined): number | undefined => (at ? timestampMs(at) : undefined);
+const durationMs = (d: Duration | undefined): number | undefined =>
+  d ? Number(d.seconds) * SECOND + Math.floor(d.nanos / 1e6) : undefined;
+
+export function toRequest(input: NotificationInput): NotificationRequest {
+  const { recipient, email, webhook, content, data } = input;
+  if (!recipient) throw invalidField('notification.recipient', 'is required');
+  const scheduledFor = ms(input.scheduledFor);
+  const expiresAt = ms(input.expiresAt);
+  return {
+    type: input.type,
+    channels: input.channels.flatMap((channel) => channelFrom[channel] ?? []),
+    recipient: toRecipient(recipient),
+    priority: priorityFrom[input.priority] ?? 'normal',
+    category: input.category || DEFAULT_CATEGORY,
+    ...(data && { data: fromStruct(data) }),
+    ...(input.templateId && { templateId: input.templateId }),
+    ...(content && { content: toContent(content) }),
+    ...(scheduledFor !== undefined && { scheduledFor }),
+    ...(expiresAt !== undefined && { expiresAt }),
+    unknownOutcome: unknownOutcomeFrom[input.unknownOutcome] ?? 'retry',
+    metadata: { ...input.metadata },
+    ...(email && { email: toEmailOptions(email) }),
+    ...(webhook && { webhook: toWebhookOptions(webhook) }),
+    attachments: (email?.attachments ?? []).map(toAttachment),
+  };
+}
+
+function toRecipient(r: ProtoRecipient): Recipient {
+  return {
+    ...(r.id && { id: r.id }),
+    ...(r.email && { email: r.email }),
+    ...(r.phone && { phone: r.phone }),
+    ...(r.devices.length > 0 && { deviceTokens: r.devices.map((device) => device.token) }),
+    ...(r.webhookUrl && { webhookUrl: r.webhookUrl }),
+    ...(r.slackAddress && { slackAddress: r.slackAddress }),
+    ...(r.discordWebhookUrl && { discordWebhookUrl: r.discordWebhookUrl }),
+    ...(r.locale && { locale: r.locale }),
+    ...(r.timeZone && { timeZone: r.timeZone }),
+    ...(r.firstName && { firstName: r.firstName }),
+    ...(r.lastName && { lastName: r.lastName }),
+  };
+}
+
+function toContent(c: ProtoContent): Content {
+  return {
+    ...(c.subject && { subject: c.subject }),
+    ...(c.htmlBody && { htmlBody: c.htmlBody }),
+    ...(c.textBody && { textBody: c.textBody }),
+    ...(c.smsBody && { smsBody: c.smsBody }),
+    ...(c.push && { push: toPush(c.push) }),
+    ...(c.webhookBody && { webhookBody: toJson(ValueSchema, c.webhookBody) as Json }),
+  };
+}
+
+function toPush(p: ProtoPushData): PushData {
+  return {
+    title: p.title,
+    body: p.body,
+    ...(p.icon && { icon: p.icon }),
+    ...(p.badge && { badge: p.badge }),
+    ...(p.data && { data: fromStruct(p.data) }),
+    actions: p.actions.map(({ action, title }) => ({ action, title })),
+  };
+}
+
+const toAddress = (a: ProtoEmailAddress): EmailAddress => ({ email: a.email, ...(a.name && { name: a.name }) });
+
+function toEmailOptions(e: ProtoEmailOptions): EmailOptions {
+  return {
+    ...(e.from && { from: toAddress(e.from) }),
+    ...(e.replyTo && { replyTo: toAddress(e.replyTo) }),
+    cc: e.cc.map(toAddress),
+    bcc: e.bcc.map(toAddress),
+    headers: { ...e.headers },
+  };
+}
+
+function toAttachment(a: ProtoAttachment): Attachment {
+  return {
+    filename: a.filename,
+    content: a.content,
+    mimeType: a.mimeType || 'application/octet-stream',
+    ...(a.contentId && { contentId: a.contentId }),
+  };
+}
+
+function toWebhookOptions(w: ProtoWebhookOptions): WebhookOptions {
+  return {
+    method: webhookMethodFrom[w.method] ?? 'POST',
+    headers: { ...w.headers },
+    ...(w.retryPolicy && { retryPolicy: toRetryPolicy(w.retryPolicy) }),
+  };
+}
+
+function toRetryPolicy(p: ProtoRetryPolicy): RetryPolicy {
+  return {
+    ...(p.maxAttempts > 0 && { maxAttempts: p.maxAttempts }),
+    backoff: backoffFrom[p.backoff] ?? 'exponential',
+    initialDelayMs: durationMs(p.initialDelay) ?? DEFAULT_WEBHOOK_DELAY,
+    maxDelayMs: durationMs(p.maxDelay) ?? DEFAULT_WEBHOOK_MAX_DELAY,
+  };
+}
+
+export function fromNotification({ spec, state, rendered }: Notification): MessageInitShape<typeof NotificationSchema> {
+  return {
+    id: spec.id,
+    groupId: spec.groupId,
+    type: spec.type,
+    channel: channelTo[spec.channel],
+    priority: priorityTo[spec.priority],
+    category: spec.category,
+    status: statusTo[state.status],
+    ...(state.reason && { reason: reasonTo[state.reason] }),
+    ...(state.detail && { reasonDetail: state.detail }),
+    version: BigInt(state.version),
+    run: state.run,
+    recipient: fromRecipient(spec.recipient),
+    targets: state.targets.map((t) => ({
+      address: t.address,
+      ...(t.outcome && { outcome: outcomeTo[t.outcome] }),
+      provider: t.provider ?? '',
+      providerMessageId: t.messageId ?? '',
+    })),
+    attempts: state.attempts.map((a) => ({
+      number: a.number,
+      run: a.run,
+      provider: a.provider,
+      startedAt: timestampFromMs(a.startedAt),
+      ...(a.endedAt !== undefined && { endedAt: timestampFromMs(a.endedAt) }),
+      results: a.results.map((r) => ({
+        target: r.target,
+        outcome: outcomeTo[r.outcome],
+        responseCode: r.code ?? '',
+        responseMessage: r.detail ?? '',
+      })),
+    })),
+    history: state.history.map((t) => ({
+      version: BigInt(t.version),
+      at: timestampFromMs(t.at),
+      status: statusTo[t.status],
+      ...(t.reason && { reason: reasonTo[t.reason] }),
+    })),
+    ...(rendered && { renderedContent: fromRendered(rendered) }),
+    ...(spec.data && { data: toStruct(spec.data) }),
+    metadata: { ...spec.metadata },
+    createdAt: timestampFromMs(spec.createdAt),
+    updatedAt: timestampFromMs(state.updatedAt),
+    ...(state.status === 'pending' && { dueAt: timestampFromMs(state.dueAt) }),
+    ...(spec.scheduledFor !== undefined && { scheduledFor: timestampFromMs(spec.scheduledFor) }),
+    ...(spec.expiresAt !== undefined && { expiresAt: timestampFromMs(spec.expiresAt) }),
+    cancelRequested: state.cancelRequested,
+    unknownOutcome: unknownOutcomeTo[spec.unknownOutcome],
+  };
+}
+
+function fromRecipient({ deviceTokens, ...rest }: Recipient): MessageInitShape<typeof RecipientSchema> {
+  return { ...rest, devices: (deviceTokens ?? []).map((token) => ({ token })) };
+}
+
+export function fromRendered(r: RenderedContent): MessageInitShape<typeof RenderedContentSchema> {
+  return {
+    content: fromContent(r.content),
+    templateId: r.templateId ?? '',
+    templateVersion: r.templateVersion ?? '',
+    locale: r.locale ?? '',
+    renderedAt: timestampFromMs(r.renderedAt),
+  };
+}
+
+function fromContent({ webhookBody, push, ...texts }: Content): MessageInitShape<typeof ContentSchema> {
+  return {
+    ...texts,
+    ...(push && { push: { ...push, actions: [...push.actions], ...(push.data && { data: toStruct(push.data) }) } }),
+    ...(webhookBody !== undefined && { webhookBody: fromJson(ValueSchema, webhookBody satisfies Json as JsonValue) }),
+  };
+}
+
+export function fromEvent(event: FeedEvent): MessageInitShape<typeof NotificationEventSchema> {
+  return {
+    notificationId: event.notificationId,
+    groupId: event.groupId,
+    recipientId: event.recipientId ?? '',
+    channel: channelTo[event.channel],
+    type: event.type,
+    version: BigInt(event.version),
+    at: timestampFromMs(event.at),
+    status: statusTo[event.status],
+    ...(event.reason && { reason: reasonTo[event.reason] }),
+    attempt: event.attempt,
+    provider: event.provider ?? '',
+  };
+}

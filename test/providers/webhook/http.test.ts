@@ -1,0 +1,336 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { expect } from 'chai';
+import { Webhook } from 'standardwebhooks';
+import type { Clock } from '../../../src/domain/clock.ts';
+import { systemClock } from '../../../src/domain/clock.ts';
+import { CarillonError } from '../../../src/errors.ts';
+import type { Provider, SendResult, WebhookMessage } from '../../../src/providers/provider.ts';
+import { RESERVED_WEBHOOK_HEADERS } from '../../../src/providers/reserved-headers.ts';
+import { createWebhook, type WebhookOptions } from '../../../src/providers/webhook/http.ts';
+import { startHttp, type HttpAnswer, type HttpReaction, type ReceivedRequest } from '../../support/start-http.ts';
+import { describeProvider, KEY, type Behaviour, type Limits, type Rig } from '../conformance.ts';
+import { webhook } from '../messages.ts';
+
+const SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
+const NEXT_SECRET = `whsec_${Buffer.alloc(24, 9).toString('base64')}`;
+const LOOPBACK = ['127.0.0.1'];
+const TOKEN = 'tok-3n-of-the-endpoint';
+
+const call = (): { key: string; signal: AbortSignal } => ({ key: KEY, signal: new AbortController().signal });
+
+function open(options: WebhookOptions = {}, clock?: Clock): Provider<WebhookMessage> {
+  return createWebhook({ allowPrivate: LOOPBACK, ...options }, clock);
+}
+
+/** Calls an endpoint that answers so. */
+async function answered(answer: HttpAnswer, clock?: Clock): Promise<SendResult> {
+  await using server = await startHttp(() => answer);
+  await using provider = open({}, clock);
+  return await provider.send(webhook(server.url), call());
+}
+
+/** Calls an endpoint and hands back what arrived. */
+async function deliver(given: Partial<WebhookMessage>, options: WebhookOptions = {}): Promise<ReceivedRequest> {
+  await using server = await startHttp();
+  await using provider = open(options);
+  const result = await provider.send(webhook(`${server.url}/hook?a=1`, given), call());
+  expect(result.outcome).to.equal('sent');
+  const [request] = server.requests;
+  if (request === undefined) throw new Error('no request arrived');
+  return request;
+}
+
+const REACTIONS: Record<Exclude<Behaviour, 'absent' | 'silent_before'>, HttpReaction> = {
+  accept: { status: 204 },
+  silent_after: 'hang',
+  reset_after: 'reset',
+  echo_credentials: { status: 400, body: `Bearer ${TOKEN} and ${SECRET} and ${TOKEN}-in-query are wrong` },
+};
+
+async function openRig(behaviour: Behaviour, limits: Limits): Promise<Rig<WebhookMessage>> {
+  const provider = open({ timeoutMs: limits.timeoutMs, maxConcurrent: limits.maxConcurrent, secrets: [SECRET] });
+  // Over TLS the request goes out after the handshake, which a server that never speaks does not finish.
+  if (behaviour === 'silent_before') return openSilent(provider);
+  const server = await startHttp(() => (behaviour === 'absent' ? 'hang' : REACTIONS[behaviour]));
+  if (behaviour === 'absent') await server[Symbol.asyncDispose]();
+  return {
+    provider,
+    message: webhook(`${server.url}/?key=${TOKEN}-in-query`, { headers: { authorization: `Bearer ${TOKEN}` } }),
+    credentials: [TOKEN, SECRET],
+    connected: () => server.arrived(1),
+    arrived: () => server.arrived(1),
+    get taken() {
+      return server.requests.length;
+    },
+    async [Symbol.asyncDispose]() {
+      await provider[Symbol.asyncDispose]();
+      if (behaviour !== 'absent') await server[Symbol.asyncDispose]();
+    },
+  };
+}
+
+async function openSilent(provider: Provider<WebhookMessage>): Promise<Rig<WebhookMessage>> {
+  const connected = Promise.withResolvers<void>();
+  const server = createServer((socket) => {
+    // The client breaks off on purpose.
+    socket.on('error', () => {});
+    socket.resume();
+    connected.resolve();
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return {
+    provider,
+    message: webhook(`https://127.0.0.1:${address.port}/`),
+    credentials: [],
+    connected: () => connected.promise,
+    arrived: () => Promise.reject(new Error('nothing can arrive')),
+    taken: 0,
+    async [Symbol.asyncDispose]() {
+      await provider[Symbol.asyncDispose]();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
+
+describeProvider({ name: 'webhook', open: openRig });
+
+describe('webhook reads the status of an answer', () => {
+  const NOW = Date.parse('2026-11-22T12:00:00Z');
+  const frozen: Clock = { ...systemClock, now: () => NOW };
+  const cases: readonly (readonly [string, HttpAnswer, SendResult])[] = [
+    ['200', { status: 200, body: 'thanks' }, { outcome: 'sent', code: '200', detail: 'thanks' }],
+    ['202 without a body', { status: 202 }, { outcome: 'sent', code: '202' }],
+    ['301', { status: 301, headers: { location: '/elsewhere' } }, { outcome: 'permanent_failure', code: '301' }],
+    ['307', { status: 307, headers: { location: '/elsewhere' } }, { outcome: 'permanent_failure', code: '307' }],
+    ['400', { status: 400 }, { outcome: 'temporary_failure', code: '400', providerDown: false }],
+    ['401', { status: 401 }, { outcome: 'temporary_failure', code: '401', providerDown: false }],
+    ['404', { status: 404 }, { outcome: 'temporary_failure', code: '404', providerDown: false }],
+    ['410', { status: 410 }, { outcome: 'permanent_failure', code: '410' }],
+    ['429', { status: 429 }, { outcome: 'rate_limited', code: '429' }],
+    [
+      '429 with seconds',
+      { status: 429, headers: { 'retry-after': '7' } },
+      { outcome: 'rate_limited', code: '429', retryAfterMs: 7_000 },
+    ],
+    [
+      '429 with a date',
+      { status: 429, headers: { 'retry-after': 'Sun, 22 Nov 2026 12:02:00 GMT' } },
+      { outcome: 'rate_limited', code: '429', retryAfterMs: 120_000 },
+    ],
+    [
+      '429 with a date that has passed',
+      { status: 429, headers: { 'retry-after': 'Sun, 22 Nov 2026 11:00:00 GMT' } },
+      { outcome: 'rate_limited', code: '429', retryAfterMs: 0 },
+    ],
+    ['429 with nonsense', { status: 429, headers: { 'retry-after': '-5' } }, { outcome: 'rate_limited', code: '429' }],
+    ['500', { status: 500 }, { outcome: 'temporary_failure', code: '500', providerDown: false }],
+    ['502', { status: 502 }, { outcome: 'unknown', code: '502' }],
+    ['503', { status: 503 }, { outcome: 'temporary_failure', code: '503', providerDown: false }],
+    [
+      '503 with seconds',
+      { status: 503, headers: { 'retry-after': '3' } },
+      { outcome: 'rate_limited', code: '503', retryAfterMs: 3_000 },
+    ],
+    ['504', { status: 504 }, { outcome: 'unknown', code: '504' }],
+  ];
+  for (const [name, answer, expected] of cases) {
+    it(`${name}: ${expected.outcome}`, async () => {
+      expect(await answered(answer, frozen)).to.deep.equal(expected);
+    });
+  }
+
+  it('does not follow a redirect', async () => {
+    await using server = await startHttp(() => ({ status: 302, headers: { location: '/elsewhere' } }));
+    await using provider = open();
+    await provider.send(webhook(server.url), call());
+    expect(server.requests).to.have.length(1);
+  });
+
+  it('keeps at most 500 characters of an answer', async () => {
+    const result = await answered({ status: 200, body: 'x'.repeat(10_000) });
+    expect(result.detail).to.have.length(500);
+  });
+
+  it('stops reading an answer without end and goes by its status', async () => {
+    const result = await answered({ status: 200, body: 'x'.repeat(200_000), unfinished: true });
+    expect(result.outcome).to.equal('sent');
+  });
+
+  it('goes by the status when the time is over inside the answer', async () => {
+    await using server = await startHttp(() => ({ status: 200, body: 'x', unfinished: true }));
+    await using provider = open({ timeoutMs: 200 });
+    expect((await provider.send(webhook(server.url), call())).outcome).to.equal('sent');
+  });
+
+  it('is a temporary failure when the name does not exist', async () => {
+    await using provider = open();
+    const result = await provider.send(webhook('http://does-not-exist.invalid/'), call());
+    expect(result).to.include({ outcome: 'temporary_failure', providerDown: false });
+  });
+
+  it('is a temporary failure when the endpoint does not speak TLS', async () => {
+    await using server = await startHttp();
+    await using provider = open();
+    const result = await provider.send(webhook(server.url.replace('http:', 'https:')), call());
+    expect(result).to.include({ outcome: 'temporary_failure', providerDown: false });
+  });
+});
+
+describe('a call of webhook', () => {
+  for (const method of ['POST', 'PUT', 'PATCH', 'DELETE'] as const) {
+    it(`carries JSON by ${method}`, async () => {
+      const request = await deliver({ method, body: { name: 'Olá', list: [1, null] } });
+      expect(request).to.include({ method, path: '/hook?a=1', body: '{"name":"Olá","list":[1,null]}' });
+      expect(request.headers['content-type']).to.equal('application/json');
+    });
+  }
+
+  it('carries no body by GET', async () => {
+    const request = await deliver({ method: 'GET' });
+    expect(request).to.include({ method: 'GET', body: '' });
+    expect(request.headers).not.to.have.any.keys('content-type', 'content-length', 'transfer-encoding');
+  });
+
+  it('says who calls', async () => {
+    const request = await deliver({});
+    expect(request.headers['user-agent']).to.match(/^Carillon\/\d/);
+  });
+
+  it("carries the caller's headers, which replace those that may be replaced", async () => {
+    const request = await deliver({ headers: { 'X-Own': 'yes', 'Content-Type': 'application/cloudevents+json' } });
+    expect(request.headers).to.include({ 'x-own': 'yes', 'content-type': 'application/cloudevents+json' });
+  });
+
+  it('leaves reserved headers of the caller out', async () => {
+    const names = [...RESERVED_WEBHOOK_HEADERS, 'Webhook-Anything', 'Host'];
+    const request = await deliver({ headers: Object.fromEntries(names.map((name) => [name, 'forged'])) });
+    expect(request.rawHeaders).not.to.include('forged');
+  });
+
+  for (const [where, headers] of [
+    ['value', { 'x-own': 'a\r\nX-Evil: yes' }],
+    ['name', { 'x-own: a\r\nX-Evil': 'yes' }],
+  ] as const) {
+    it(`cannot be given a header through a line break in a header's ${where}`, async () => {
+      await using server = await startHttp();
+      await using provider = open();
+      await provider.send(webhook(server.url, { headers }), call());
+      expect(server.requests.flatMap((request) => Object.keys(request.headers))).not.to.include('x-evil');
+    });
+  }
+
+  it('that cannot be written is a permanent failure', async () => {
+    await using server = await startHttp();
+    await using provider = open();
+    const result = await provider.send(webhook(server.url, { headers: { 'x-own': 'a\r\nb' } }), call());
+    expect(result.outcome).to.equal('permanent_failure');
+  });
+
+  it('goes out in its turn when all places were taken', async () => {
+    await using server = await startHttp();
+    await using provider = open({ maxConcurrent: 1 });
+    const numbers = [1, 2, 3, 4, 5];
+    const sends = numbers.map((body) => provider.send(webhook(server.url, { body }), call()));
+    for (const { outcome } of await Promise.all(sends)) expect(outcome).to.equal('sent');
+    expect(server.requests.map(({ body }) => Number(body))).to.deep.equal(numbers);
+  });
+});
+
+describe('the signature of webhook', () => {
+  const verify = (secret: string, request: ReceivedRequest): unknown =>
+    new Webhook(secret).verify(request.body, request.headers as Record<string, string>);
+
+  it('is accepted by the Standard Webhooks library', async () => {
+    const request = await deliver({ body: { name: 'Olá' } }, { secrets: [SECRET] });
+    expect(verify(SECRET, request)).to.deep.equal({ name: 'Olá' });
+  });
+
+  it('is accepted for either secret while one is changed', async () => {
+    const request = await deliver({}, { secrets: [SECRET, NEXT_SECRET] });
+    expect(verify(SECRET, request)).to.deep.equal({ order: 7 });
+    expect(verify(NEXT_SECRET, request)).to.deep.equal({ order: 7 });
+  });
+
+  it('is not accepted for another secret or another body', async () => {
+    const request = await deliver({}, { secrets: [SECRET] });
+    expect(() => verify(NEXT_SECRET, request)).to.throw();
+    expect(() => verify(SECRET, { ...request, body: '{"order":8}' })).to.throw();
+  });
+
+  it('covers the empty body of a GET', async () => {
+    const request = await deliver({ method: 'GET' }, { secrets: [SECRET] });
+    const options = { jsonParse: false };
+    const check = () => new Webhook(SECRET).verify('', request.headers as Record<string, string>, options);
+    expect(check).not.to.throw();
+  });
+
+  it('names the notification on every try', async () => {
+    const { notificationId } = webhook('http://x.test/');
+    for (const secrets of [[], [SECRET]]) {
+      const request = await deliver({}, { secrets });
+      expect(request.headers['webhook-id']).to.equal(notificationId);
+    }
+  });
+
+  it('is missing without a secret', async () => {
+    const request = await deliver({});
+    expect(request.headers).not.to.have.property('webhook-signature');
+  });
+
+  for (const secret of ['', 'secret', 'whsec_', 'whsec_c2hvcnQ=', SECRET.slice('whsec_'.length)]) {
+    it(`is not made with a bad secret: '${secret.slice(0, 12)}'`, () => {
+      expect(() => createWebhook({ secrets: [secret] })).to.throw(CarillonError);
+    });
+  }
+});
+
+describe('webhook and addresses that are not public', () => {
+  const refused: readonly string[] = [
+    'http://127.0.0.1:1/',
+    'http://localhost:1/',
+    'http://[::1]:1/',
+    'http://0.0.0.0:1/',
+    'http://2130706433/',
+    'http://0x7f.1/',
+    'http://0177.0.0.1/',
+    'http://[::ffff:127.0.0.1]/',
+    'http://[64:ff9b::7f00:1]/',
+    'http://169.254.169.254/latest/meta-data/',
+    'http://user:password@93.184.215.14/',
+    'ftp://93.184.215.14/',
+    'file:///etc/passwd',
+  ];
+  for (const url of refused) {
+    it(`refuses ${url}`, async () => {
+      await using provider = createWebhook({});
+      const result = await provider.send(webhook(url), call());
+      expect(result).to.include({ outcome: 'permanent_failure', code: 'address_refused' });
+    });
+  }
+
+  it('is an invalid recipient when it is no URL at all', async () => {
+    await using provider = createWebhook({});
+    expect((await provider.send(webhook('not a url'), call())).outcome).to.equal('invalid_recipient');
+  });
+
+  for (const allowed of ['127.0.0.1', '127.0.0.0/8']) {
+    it(`calls a private address that ${allowed} allows`, async () => {
+      await using server = await startHttp();
+      await using provider = createWebhook({ allowPrivate: [allowed] });
+      expect((await provider.send(webhook(server.url), call())).outcome).to.equal('sent');
+    });
+  }
+
+  it('calls a private host that is allowed by name, and only by that name', async () => {
+    await using server = await startHttp();
+    await using provider = createWebhook({ allowPrivate: ['LocalHost'] });
+    const byName = await provider.send(webhook(server.url.replace('127.0.0.1', 'localhost')), call());
+    expect(byName.outcome).to.equal('sent');
+    expect(await provider.send(webhook(server.url), call())).to.include({ code: 'address_refused' });
+  });
+});

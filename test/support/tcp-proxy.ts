@@ -1,0 +1,60 @@
+/** A TCP proxy between a client and a server that can misbehave as networks do. */
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import type { Socket } from 'node:net';
+
+/**
+ * `pass` forwards; `reset` ends every connection, and each new one, with RST; `black-hole` takes everything and forwards
+ * nothing, until it passes again.
+ */
+export type ProxyMode = 'pass' | 'reset' | 'black-hole';
+
+export interface TcpProxy extends AsyncDisposable {
+  readonly port: number;
+  mode(mode: ProxyMode): void;
+}
+
+export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
+  let current: ProxyMode = 'pass';
+  const sockets = new Set<Socket>();
+  const track = (socket: Socket): void => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    // What went wrong on one side is told to the other by closing it.
+    socket.on('error', () => socket.destroy());
+    if (current === 'black-hole') socket.pause();
+  };
+  const server = createServer((client) => {
+    if (current === 'reset') return void client.resetAndDestroy();
+    const upstream = connect(targetPort, '127.0.0.1');
+    join(client, upstream);
+    join(upstream, client);
+    track(client);
+    track(upstream);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('a TCP server has a port');
+  return {
+    port: address.port,
+    mode(mode) {
+      current = mode;
+      for (const socket of sockets) {
+        if (mode === 'reset') socket.resetAndDestroy();
+        else if (mode === 'black-hole') socket.pause();
+        else socket.resume();
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
+
+function join(from: Socket, to: Socket): void {
+  from.on('data', (chunk) => to.write(chunk));
+  from.once('close', () => to.destroy());
+}
