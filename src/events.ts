@@ -41,6 +41,8 @@ export interface Events {
   /** A read or write failed; `step` says what it was for. */
   storeFailed(step: string, error: unknown): void;
   feedAppendFailed(error: unknown): void;
+  /** Work of queue, feed or store behind the pipeline failed; it is repeated. */
+  backgroundFailed(error: unknown): void;
   /** To be called once when it happens, not for every try. */
   queueUnreachable(error: unknown): void;
   queueBack(): void;
@@ -81,6 +83,8 @@ export function createEvents(log: Log, now: () => number = Date.now): Events {
     storeFailed: (step, error) =>
       seldom(`store_failed ${step}`, { event: 'store_failed', step }, error, 'the store failed'),
     feedAppendFailed: (error) => seldom('feed_failed', { event: 'feed_failed' }, error, 'the status feed failed'),
+    backgroundFailed: (error) =>
+      seldom('background_failed', { event: 'background_failed' }, error, 'work in the background failed; it is repeated'),
     queueUnreachable: (error) =>
       log.warn(
         { event: 'queue_unreachable', err: describeError(error) },

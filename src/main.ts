@@ -62,21 +62,22 @@ async function openBackend(config: Config, events: Events): Promise<Backend> {
   const { backend } = config;
   switch (backend.kind) {
     case 'memory':
-      return openEmbedded(':memory:', config);
+      return openEmbedded(':memory:', config, events);
     case 'sqlite':
-      return openEmbedded(backend.path, config);
+      return openEmbedded(backend.path, config, events);
     case 'cluster':
       return openCluster(backend, config, events);
   }
 }
 
-async function openEmbedded(path: string, { feed, maxJobsPerLane }: Config): Promise<Backend> {
+async function openEmbedded(path: string, { feed, maxJobsPerLane }: Config, events: Events): Promise<Backend> {
   const { openSqlite } = await import('./storage/sqlite/sqlite.ts');
   return openSqlite({
     path,
     retentionMs: feed.retentionMs,
     maxEvents: feed.maxEvents,
     maxPerLane: maxJobsPerLane,
+    onProblem: (error) => events.backgroundFailed(error),
   });
 }
 
@@ -95,7 +96,8 @@ async function openCluster(
       maxPerLane: config.maxJobsPerLane,
       feedRetentionMs: config.feed.retentionMs,
       feedMaxBytes: config.feed.maxBytes,
-      onInvalid: (lane, error) => events.invalidJob(lane, error),
+      onProblem: (error) => events.backgroundFailed(error),
+      onInvalid: (error) => events.invalidJob(error),
     }),
   );
   const owned = opening.move();

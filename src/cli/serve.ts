@@ -41,7 +41,8 @@ async function start(flags: ConfigFlags): Promise<{ carillon: Carillon; config: 
 
 /** What an operator can act on; anything else is a fault of the program and shows where. */
 function faultsOf(thrown: unknown): readonly string[] {
-  if (thrown instanceof ConfigError || thrown instanceof TemplatesError) return thrown.faults.map((f) => `carillon: ${f}`);
+  if (thrown instanceof ConfigError) return thrown.faults.map((fault) => `carillon: ${fault}`);
+  if (thrown instanceof TemplatesError) return thrown.faults.map(({ file, problem }) => `carillon: ${file}: ${problem}`);
   if (thrown instanceof CarillonError) return [`carillon: ${thrown.message}${causeOf(thrown)}`];
   return [`carillon: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}`];
 }

@@ -128,6 +128,15 @@ function step(row: Notification, now: number, change: Step): Notification {
   return { ...row, state: { ...next, wakeAt } };
 }
 
+/**
+ * `NEXT` says what may follow a status; some steps may begin in fewer than it allows. Without this a row that is being
+ * sent could be claimed once more, or one be PROCESSING without a lease.
+ */
+function begins(row: Notification, name: string, ...from: readonly Status[]): void {
+  const { status } = row.state;
+  if (!from.includes(status)) throw new Error(`notification ${row.spec.id}: no ${name} in ${status}`);
+}
+
 /** How a notification begins: queued at once, held until a time, or ended before it was queued. */
 export type Beginning =
   | { readonly status: 'queued' }
@@ -159,11 +168,13 @@ export function begin(spec: NotificationSpec, addresses: readonly string[], how:
 
 /** Its time has come, or its hint was lost: it goes (again) into its lane. */
 export function enqueue(row: Notification, now: number): Notification {
+  begins(row, 'enqueue', 'pending', 'queued');
   return step(row, now, { to: 'queued', enqueuedAt: now });
 }
 
 /** A worker takes it, writes the attempt it starts and the provider it will call. Counts one attempt. */
 export function claim(row: Notification, lease: Lease, provider: string, now: number): Notification {
+  begins(row, 'claim', 'pending', 'queued');
   const number = row.state.attempt + 1;
   const { run } = row.state;
   const targets = openTargets(row.state.targets);
@@ -184,6 +195,7 @@ export function failOver(
   next: { readonly provider: string; readonly targets: readonly number[] },
   now: number,
 ): Notification {
+  begins(row, 'fail-over', 'processing');
   const { run, attempt: number } = row.state;
   return step(row, now, {
     to: 'processing',
@@ -250,11 +262,13 @@ export function wait(row: Notification, how: Wait, now: number, after?: Attempte
 
 /** A cancel came while a provider is being called; the worker honours it when it settles. */
 export function requestCancel(row: Notification, now: number): Notification {
+  begins(row, 'cancel request', 'processing');
   return step(row, now, { to: 'processing', cancelRequested: true });
 }
 
 /** A job that was delivered suspiciously often is taken up once more. */
 export function countStart(row: Notification, now: number): Notification {
+  begins(row, 'start', 'pending', 'queued');
   const { status, reason, naked } = row.state;
   return step(row, now, {
     to: status,
@@ -266,6 +280,7 @@ export function countStart(row: Notification, now: number): Notification {
 
 /** FAILED is driven again: a new run, attempts from zero; targets that were reached stay closed. */
 export function redrive(row: Notification, now: number): Notification {
+  begins(row, 're-drive', 'failed');
   return step(row, now, {
     to: 'queued',
     enqueuedAt: now,
@@ -280,6 +295,12 @@ export function redrive(row: Notification, now: number): Notification {
 
 /** A late answer closes targets without changing where the row stands. */
 export function closeTargets(row: Notification, after: Attempted, now: number): Notification {
-  const { status, reason, naked } = row.state;
-  return step(row, now, { to: status, ...(reason && { reason }), ...(naked && { naked }), ...told(after) });
+  const { status, reason, detail, naked } = row.state;
+  return step(row, now, {
+    to: status,
+    ...(reason && { reason }),
+    ...(detail && { detail }),
+    ...(naked && { naked }),
+    ...told(after),
+  });
 }

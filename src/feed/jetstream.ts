@@ -22,9 +22,9 @@ export interface EventsOptions {
   /** Copies of each stream, 1 to 5; more than one needs a cluster. Default 1. */
   readonly replicas?: number;
   /** How long an event is kept, milliseconds. Default 24 hours. */
-  readonly eventsMaxAgeMs?: number;
+  readonly feedRetentionMs?: number;
   /** The oldest events go when they are larger than this together. Default 1 GiB. */
-  readonly eventsMaxBytes?: number;
+  readonly feedMaxBytes?: number;
 }
 
 const STREAM = 'EVENTS';
@@ -34,7 +34,7 @@ const DUPLICATE_WINDOW_MS = 120_000;
 const MAX_BATCH = 1_000;
 
 export async function ensureFeed(manager: JetStreamManager, options: EventsOptions): Promise<void> {
-  const maxAgeMs = options.eventsMaxAgeMs ?? DAY;
+  const maxAgeMs = options.feedRetentionMs ?? DAY;
   await ensureStream(manager, {
     name: STREAM,
     subjects: ['events.>'],
@@ -42,7 +42,7 @@ export async function ensureFeed(manager: JetStreamManager, options: EventsOptio
     storage: StorageType.File,
     discard: DiscardPolicy.Old,
     max_age: nanos(maxAgeMs),
-    max_bytes: options.eventsMaxBytes ?? DEFAULT_MAX_BYTES,
+    max_bytes: options.feedMaxBytes ?? DEFAULT_MAX_BYTES,
     // The server wants it no longer than the age.
     duplicate_window: nanos(Math.min(DUPLICATE_WINDOW_MS, maxAgeMs)),
     allow_direct: true,
@@ -59,7 +59,6 @@ interface Subscriber {
 export class JetStreamFeed implements Feed {
   readonly #nats: Nats;
   readonly #publisher: StreamPublisher;
-  readonly #onInvalid: (error: CarillonError) => void;
   readonly #subscribers = new Set<Subscriber>();
   readonly #stop = new AbortController();
   #id: string;
@@ -68,14 +67,13 @@ export class JetStreamFeed implements Feed {
   #position = 0;
   #tail: Tail | undefined;
 
-  static async open(nats: Nats, onInvalid: (error: CarillonError) => void): Promise<JetStreamFeed> {
-    return new JetStreamFeed(nats, onInvalid, await nats.manager.streams.info(STREAM));
+  static async open(nats: Nats): Promise<JetStreamFeed> {
+    return new JetStreamFeed(nats, await nats.manager.streams.info(STREAM));
   }
 
-  private constructor(nats: Nats, onInvalid: (error: CarillonError) => void, info: StreamInfo) {
+  private constructor(nats: Nats, info: StreamInfo) {
     this.#nats = nats;
     this.#publisher = new StreamPublisher(nats, 'FEED_UNAVAILABLE');
-    this.#onInvalid = onInvalid;
     this.#id = idOf(info);
     this.#lastSeen = info.state.last_seq;
     nats.onChange({ down: () => this.#tail?.restart(), up: () => this.#tail?.restart() });
@@ -89,17 +87,15 @@ export class JetStreamFeed implements Feed {
     return this.#lastSeen;
   }
 
-  /** Events of one notification go one after the other, those of different ones side by side. */
+  /**
+   * In waves: the events of a wave go side by side, and each notification has at most one in it, so that none is stored
+   * before the acknowledgement of its predecessor. Callers with many events do best to take turns between notifications.
+   */
   async append(events: readonly FeedEvent[]): Promise<void> {
-    const last = new Map<string, Promise<void>>();
-    const all = events.map((event) => {
-      const before = last.get(event.notificationId);
-      const stored = before ? before.then(() => this.#store(event)) : this.#store(event);
-      last.set(event.notificationId, stored);
-      return stored;
-    });
-    const results = await Promise.allSettled(all);
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    for (const wave of wavesOf(events)) {
+      const results = await Promise.allSettled(wave.map((event) => this.#store(event)));
+      for (const result of results) if (result.status === 'rejected') throw result.reason;
+    }
   }
 
   async #store(event: FeedEvent): Promise<void> {
@@ -150,7 +146,7 @@ export class JetStreamFeed implements Feed {
     const event = parseEvent(message.string());
     if (event) return [{ seq: message.seq, event }];
     const what = `an event of ${message.subject} cannot be read, number ${message.seq}`;
-    this.#onInvalid(new CarillonError('INTERNAL', what));
+    this.#nats.onProblem(new CarillonError('INTERNAL', what));
     return [];
   }
 
@@ -167,28 +163,28 @@ export class JetStreamFeed implements Feed {
     return new Tail({
       nats: this.#nats,
       stream: STREAM,
-      position: () => this.#checkPosition(),
+      position: async () => {
+        await this.refresh();
+        return this.#position;
+      },
       onEvents: (events) => this.#handOut(events),
-      onInvalid: this.#onInvalid,
       signal: this.#stop.signal,
     });
   }
 
   /**
-   * A stream that was made anew, or lost its end with the server's disk, has lower numbers than were seen here: the
-   * server would wait for the old ones without a word, and everything new would be missed.
+   * To be called after an outage. A stream that was made anew, or lost its end with the server's disk, has lower numbers
+   * than were seen here: the server would wait for the old ones without a word, and everything new would be missed.
    */
-  async #checkPosition(): Promise<number> {
+  async refresh(): Promise<void> {
     const info = await this.#nats.manager.streams.info(STREAM);
     const id = idOf(info);
     const stored = id === this.#id ? info.state.last_seq : 0;
-    if (stored < this.#position) {
-      this.#position = stored;
-      this.#lastSeen = stored;
-      for (const subscriber of this.#subscribers) subscriber.after = Math.min(subscriber.after, stored);
-    }
     this.#id = id;
-    return this.#position;
+    if (stored >= this.#lastSeen) return;
+    this.#lastSeen = stored;
+    this.#position = Math.min(this.#position, stored);
+    for (const subscriber of this.#subscribers) subscriber.after = Math.min(subscriber.after, stored);
   }
 
   #handOut(events: readonly StoredEvent[]): void {
@@ -216,6 +212,22 @@ export class JetStreamFeed implements Feed {
       throw unavailable('FEED_UNAVAILABLE', thrown);
     }
   }
+}
+
+function wavesOf(events: readonly FeedEvent[]): FeedEvent[][] {
+  const waves: FeedEvent[][] = [];
+  let wave: FeedEvent[] = [];
+  const inWave = new Set<string>();
+  for (const event of events) {
+    if (wave.length === 0 || inWave.has(event.notificationId)) {
+      wave = [];
+      waves.push(wave);
+      inWave.clear();
+    }
+    wave.push(event);
+    inWave.add(event.notificationId);
+  }
+  return waves;
 }
 
 /** A stream that was deleted and made again was created at another time. */

@@ -1,6 +1,7 @@
 /** The feed port on a table of the SQLite file. */
 import { randomUUID } from 'node:crypto';
 import { systemClock } from '../domain/clock.ts';
+import { CarillonError } from '../errors.ts';
 import { changed, type Session } from '../storage/sqlite/database.ts';
 import { number, text } from '../storage/sqlite/statements.ts';
 import type { Feed, FeedEvent, FeedFilter, StoredEvent } from './feed.ts';
@@ -9,6 +10,8 @@ export interface SqliteFeedOptions {
   readonly retentionMs: number;
   readonly maxEvents: number;
   readonly trimEveryMs: number;
+  /** Told of a failure of retention, which the next round makes good. */
+  readonly onProblem: (error: CarillonError) => void;
 }
 
 type Listener = (events: readonly StoredEvent[]) => void;
@@ -121,24 +124,22 @@ export class SqliteFeed implements Feed {
     return { first: row['first'] === null ? last + 1 : number(row, 'first'), last };
   }
 
-  async #trim({ retentionMs, maxEvents, trimEveryMs }: SqliteFeedOptions): Promise<void> {
+  async #trim(options: SqliteFeedOptions): Promise<void> {
     const { signal } = this.#stop;
     while (!signal.aborted) {
-      await systemClock.sleep(trimEveryMs, signal);
-      let deleted = TRIM_STEP;
-      while (deleted === TRIM_STEP && !signal.aborted) {
-        deleted = await this.#trimStep(Date.now() - retentionMs, maxEvents);
+      await systemClock.sleep(options.trimEveryMs, signal);
+      try {
+        while (!signal.aborted && (await this.#trimStep(options)) === TRIM_STEP);
+      } catch (thrown) {
+        options.onProblem(CarillonError.from(thrown));
       }
     }
   }
 
-  /** A failure costs nothing but the time to the next round, and every other write meets and tells it too. */
-  async #trimStep(before: number, maxEvents: number): Promise<number> {
-    try {
-      const [result] = await this.#session.write([{ sql: TRIM, rows: [[TRIM_STEP, before, maxEvents]] }]);
-      return changed(result);
-    } catch {
-      return 0;
-    }
+  /** Answers how many events it took away. */
+  async #trimStep({ retentionMs, maxEvents }: SqliteFeedOptions): Promise<number> {
+    const rows = [[TRIM_STEP, Date.now() - retentionMs, maxEvents]];
+    const [result] = await this.#session.write([{ sql: TRIM, rows }]);
+    return changed(result);
   }
 }

@@ -23,7 +23,6 @@ export interface TailOptions {
   /** The number after which to begin, asked for anew after each outage. */
   readonly position: () => Promise<number>;
   readonly onEvents: (events: readonly StoredEvent[]) => void;
-  readonly onInvalid: (error: CarillonError) => void;
   readonly signal: AbortSignal;
 }
 
@@ -35,7 +34,7 @@ export class Tail {
   readonly #options: TailOptions;
   readonly ended: Promise<void>;
   #messages: ConsumerMessages | undefined;
-  #arrived: StoredEvent[] = [];
+  readonly #arrived: StoredEvent[] = [];
   #wake = new AbortController();
 
   constructor(options: TailOptions) {
@@ -92,7 +91,7 @@ export class Tail {
     const event = parseEvent(message.string());
     if (!event) {
       const what = `an event of ${message.subject} cannot be read, number ${message.seq}`;
-      return this.#options.onInvalid(new CarillonError('INTERNAL', what));
+      return this.#options.nats.onProblem(new CarillonError('INTERNAL', what));
     }
     if (this.#arrived.push({ seq: message.seq, event }) === 1) setImmediate(() => this.#flush());
   }

@@ -123,18 +123,18 @@ export class Acceptor {
   async #reserveKeys(drafts: readonly (Draft | CarillonError)[]): Promise<(Draft | CarillonError)[]> {
     const wanted = drafts.flatMap((d) => (d instanceof CarillonError || !d.key ? [] : [d.key]));
     if (wanted.length === 0) return [...drafts];
-    let stored: Iterator<KeyRecord>;
+    let stored: KeyRecord[];
     try {
-      stored = (await this.#options.storage.reserveKeys(wanted)).values();
+      stored = await this.#options.storage.reserveKeys(wanted);
     } catch (thrown) {
       const error = CarillonError.from(thrown);
       return drafts.map((d) => (d instanceof CarillonError || !d.key ? d : error));
     }
     return drafts.map((draft) => {
       if (draft instanceof CarillonError || !draft.key) return draft;
-      const { value, done } = stored.next();
-      if (done) throw new Error('reserveKeys answered fewer records than it was asked for');
-      return refusable(() => this.#underKey(draft, value));
+      const record = stored.shift();
+      if (!record) throw new Error('reserveKeys answered fewer records than it was asked for');
+      return refusable(() => this.#underKey(draft, record));
     });
   }
 

@@ -149,6 +149,8 @@ export class Dispatcher implements AsyncDisposable {
     try {
       await this.#options.queue.ping();
       this.#reachable = true;
+      // Which lanes are full the next publishes tell; taken for full now, their rows would be postponed instead of queued.
+      this.#blocked.clear();
       this.#options.events.queueBack();
     } catch (thrown) {
       if (!(thrown instanceof CarillonError)) throw thrown;

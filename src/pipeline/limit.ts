@@ -15,6 +15,8 @@ export interface RateLimit {
   readonly burst: number;
 }
 
+type LimitStore = Pick<Storage, 'readLimit' | 'swapLimit'>;
+
 interface Leased {
   tokens: number;
   until: number;
@@ -23,6 +25,8 @@ interface Leased {
 /** How long leased tokens may be used. */
 const LEASE = SECOND;
 const WINDOW = MINUTE + LEASE;
+/** Milliseconds that sums of fractions may be off, so that a full burst is not one short. */
+const ROUNDING = 1e-6;
 /** Lost races with other processes before the caller is asked to come back. */
 const MAX_RACES = 20;
 
@@ -32,22 +36,22 @@ export type Grant = { readonly granted: number; readonly next: number } | { read
 /** GCRA: from the theoretical arrival time `tat` grants up to `want` tokens, but not fewer than `need`. */
 export function grant(limit: RateLimit, tat: number, now: number, need: number, want: number): Grant {
   const interval = WINDOW / limit.perMinute;
-  const start = Math.max(tat, now);
-  const room = Math.floor((now + limit.burst * interval - start) / interval + 1e-9);
+  const ahead = Math.max(0, tat - now);
   const required = Math.min(need, limit.burst);
-  if (room < required) return { retryAt: Math.ceil(start + required * interval - limit.burst * interval) };
+  const room = Math.floor((limit.burst * interval - ahead + ROUNDING) / interval);
+  if (room < required) return { retryAt: now + Math.ceil(ahead - (limit.burst - required) * interval) };
   const granted = Math.min(room, Math.max(required, want));
-  return { granted, next: Math.ceil(start + granted * interval) };
+  return { granted, next: now + Math.ceil(ahead + granted * interval) };
 }
 
 export class Limiter {
   readonly #limits: ReadonlyMap<string, RateLimit>;
   readonly #leased = new Map<string, Leased>();
   readonly #refills = new Map<string, Promise<number | undefined>>();
-  readonly #storage: Storage;
+  readonly #storage: LimitStore;
   readonly #clock: Clock;
 
-  constructor(limits: ReadonlyMap<string, RateLimit>, storage: Storage, clock: Clock) {
+  constructor(limits: ReadonlyMap<string, RateLimit>, storage: LimitStore, clock: Clock) {
     this.#limits = limits;
     this.#storage = storage;
     this.#clock = clock;

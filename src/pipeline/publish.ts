@@ -78,7 +78,7 @@ export class Publisher implements AsyncDisposable {
     while (this.#waiting.size > 0) {
       const batch = this.#nextBatch();
       try {
-        await this.#options.feed.append(batch.flatMap((b) => b.events));
+        await this.#options.feed.append(inRounds(batch.map((b) => b.events)));
         for (const { row } of batch) this.#done(row);
       } catch (thrown) {
         this.#options.events.feedAppendFailed(CarillonError.from(thrown));
@@ -165,6 +165,12 @@ export class Publisher implements AsyncDisposable {
     await this.#clearing;
     await this.#clearNow();
   }
+}
+
+/** The first event of every row, then the second of every row that has one, …: what is of one row waits for as few others. */
+function inRounds(perRow: readonly (readonly FeedEvent[])[]): FeedEvent[] {
+  const longest = Math.max(...perRow.map((events) => events.length));
+  return Array.from({ length: longest }, (_, round) => perRow.flatMap((events) => events[round] ?? [])).flat();
 }
 
 function eventsOf(row: Notification, after: number): FeedEvent[] {

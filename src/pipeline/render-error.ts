@@ -27,9 +27,7 @@ export class RenderError extends Error {
   /** The same fault with its file named; what is not a RenderError becomes one and keeps its facts in `cause`. */
   static in(source: string, thrown: unknown): RenderError {
     if (thrown instanceof RenderError) {
-      return thrown.source === undefined
-        ? new RenderError(thrown.problem, { source, cause: thrown.cause })
-        : thrown;
+      return thrown.source === undefined ? new RenderError(thrown.problem, { source, cause: thrown.cause }) : thrown;
     }
     return new RenderError('cannot be rendered', { source, cause: thrown });
   }

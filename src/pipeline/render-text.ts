@@ -8,9 +8,7 @@ const MAX_OPEN_ELEMENTS = 100;
 const MAX_TEXT_CHARS = 1_048_576;
 
 /** Elements that have no end tag (HTML Living Standard, 13.1.2). */
-const VOID_ELEMENTS = new Set(
-  'area base br col embed hr img input link meta param source track wbr'.split(' '),
-);
+const VOID_ELEMENTS = new Set('area base br col embed hr img input link meta param source track wbr'.split(' '));
 const TAG = /<(\/?)([a-z][^\s/>]*)/gi;
 
 const convert = compile({

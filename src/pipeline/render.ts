@@ -8,8 +8,6 @@ import { Formats } from './template-formats.ts';
 import type { Template } from './template.ts';
 import type { Templates } from './templates.ts';
 
-export { RenderError };
-
 const DEFAULT_TIME_ZONE = 'UTC';
 
 export interface RendererOptions {
@@ -145,7 +143,10 @@ function contentViolations(channel: Channel, content: Content): FieldViolation[]
   }));
 }
 
-function refused(reason: 'INVALID_FIELD' | 'TEMPLATE_DATA_INVALID', violations: readonly FieldViolation[]): CarillonError {
+function refused(
+  reason: 'INVALID_FIELD' | 'TEMPLATE_DATA_INVALID',
+  violations: readonly FieldViolation[],
+): CarillonError {
   const message = violations.map(({ field, description }) => `${field}: ${description}`).join('; ');
   return new CarillonError(reason, message, { violations });
 }

@@ -40,6 +40,8 @@ export interface Report {
   readonly provider: string;
   readonly endedAt: number;
   readonly results: readonly TargetResult[];
+  /** The longest wait that a provider asked for which this one took over from, milliseconds. */
+  readonly retryAfterMs?: number;
 }
 
 export interface SettleContext {
@@ -91,12 +93,20 @@ export function absorb(row: Notification, report: Report): Attempted {
     if (late && result.outcome !== 'sent') return target;
     return closes(result, row) ? closed(target, result, report.provider) : target;
   });
+  // An attempt that was given back shares its number with the next one.
   const at = row.state.attempts.findLastIndex(
-    (a) => a.run === report.run && a.number === report.number && a.provider === report.provider,
+    (a) =>
+      a.run === report.run &&
+      a.number === report.number &&
+      a.provider === report.provider &&
+      report.results.every(({ target }) => a.targets.includes(target)),
   );
-  const attempts = row.state.attempts.map((attempt, index) =>
-    index === at ? { ...attempt, endedAt: report.endedAt, results: report.results.map(toResult) } : attempt,
-  );
+  const attempts = row.state.attempts.map((attempt, index) => {
+    if (index !== at) return attempt;
+    // A late answer for one target leaves what was said of the others.
+    const others = attempt.results.filter((r) => !byTarget.has(r.target));
+    return { ...attempt, endedAt: report.endedAt, results: [...others, ...report.results.map(toResult)] };
+  });
   return { targets, attempts, provider: report.provider };
 }
 
@@ -169,9 +179,10 @@ function giveUp(
   return sent(row, { ...after, targets }, now);
 }
 
-function retryAfter(report: Report): number {
+/** How long the providers of this attempt ask to wait, milliseconds. */
+export function retryAfter(report: Report): number {
   return Math.max(
-    0,
+    report.retryAfterMs ?? 0,
     ...report.results.map(({ result }) => (result.outcome === 'rate_limited' ? (result.retryAfterMs ?? 0) : 0)),
   );
 }
@@ -191,7 +202,7 @@ function hold(row: Notification, after: Attempted, report: Report, context: Sett
   const { now } = context;
   const dueAt = now + (retryAfter(report) || DEFAULT_RATE_LIMIT_WAIT);
   if (expiredBy(row, dueAt)) return giveUp(row, after, now, (c) => cancelled(row, 'expired', now, c));
-  if (heldTooLong(row, dueAt)) {
+  if (heldTooLong(row, dueAt, now)) {
     return giveUp(row, after, now, (c) => failed(row, 'held_too_long', now, { after: c }));
   }
   return wait(row, { reason: 'rate_limited', dueAt, naked: naks(dueAt, context), free: true }, now, after);
@@ -206,7 +217,7 @@ export function holdUntil(
 ): Notification {
   const { now } = context;
   if (expiredBy(row, dueAt)) return cancelled(row, 'expired', now);
-  if (heldTooLong(row, dueAt)) return failed(row, 'held_too_long', now);
+  if (heldTooLong(row, dueAt, now)) return failed(row, 'held_too_long', now);
   return wait(row, { reason, dueAt, naked: naks(dueAt, context) }, now);
 }
 
@@ -214,8 +225,8 @@ function expiredBy(row: Notification, at: number): boolean {
   return row.spec.expiresAt !== undefined && at >= row.spec.expiresAt;
 }
 
-function heldTooLong(row: Notification, until: number): boolean {
-  return row.state.heldSince !== undefined && until - row.state.heldSince > MAX_HOLD;
+function heldTooLong(row: Notification, until: number, now: number): boolean {
+  return until - (row.state.heldSince ?? now) > MAX_HOLD;
 }
 
 function naks(dueAt: number, context: SettleContext): boolean {

@@ -53,15 +53,16 @@ export function loadDesign(folder: Folder, engine: TemplateEngine, faults: Fault
     if (!FILES.includes(file)) faults.add(`${folder.path}/${file}`, 'is not a file of a design');
   }
   const brand = readBrand(folder, faults);
-  const read = (name: string): string => folder.files.get(`${name}.html.hbs`) ?? '';
+  const slots = new Map<string, string>();
   for (const name of ['header', 'footer']) {
     const source = `${folder.path}/${name}.html.hbs`;
-    faults.attempt(source, () => engine.compile(read(name), { source, scope: SCOPE, html: true }));
+    const text = folder.files.get(`${name}.html.hbs`) ?? '';
+    if (faults.attempt(source, () => engine.compile(text, { source, scope: SCOPE, html: true }))) slots.set(name, text);
   }
   const source = `${folder.path}/layout.html.hbs`;
   if (!folder.files.has('layout.html.hbs')) faults.add(source, 'is missing');
   // Each was checked by itself; as one they render in half the time.
-  const text = read('layout').replaceAll(SLOT, (_, name: string) => read(name));
+  const text = (folder.files.get('layout.html.hbs') ?? '').replaceAll(SLOT, (_, name: string) => slots.get(name) ?? '');
   const layout = faults.attempt(source, () =>
     engine.compile(text, { source, scope: LAYOUT_SCOPE, html: true, trusted: ['body'] }),
   );

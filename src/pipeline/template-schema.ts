@@ -32,7 +32,10 @@ function fieldPath(data: JsonObject, pointer: string, property?: string): string
   return path;
 }
 
-function toViolation(data: JsonObject, { instancePath, params, message = 'is not valid' }: ErrorObject): FieldViolation {
+function toViolation(
+  data: JsonObject,
+  { instancePath, params, message = 'is not valid' }: ErrorObject,
+): FieldViolation {
   // Errors about a property that is missing or too many stand at its object; the caller looks for the property.
   const named: unknown = params['missingProperty'] ?? params['additionalProperty'] ?? params['unevaluatedProperty'];
   const property = typeof named === 'string' ? named : undefined;
@@ -41,12 +44,18 @@ function toViolation(data: JsonObject, { instancePath, params, message = 'is not
 }
 
 export class SchemaCompiler {
-  readonly #ajv = new Ajv2020({ allErrors: true, allowUnionTypes: true, strict: true, strictTypes: false, logger: false });
+  readonly #ajv = new Ajv2020({
+    allErrors: true,
+    allowUnionTypes: true,
+    strict: true,
+    strictTypes: false,
+    logger: false,
+  });
 
   constructor() {
     formats.default(this.#ajv);
     // The draft's own schema uses these keywords: it is compiled before they go.
-    this.#ajv.validateSchema({});
+    void this.#ajv.validateSchema({});
     for (const keyword of REFUSED_KEYWORDS) this.#ajv.removeKeyword(keyword);
   }
 

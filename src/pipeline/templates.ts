@@ -5,6 +5,9 @@
  *   schema.json              JSON Schema (draft 2020-12) of the data
  *   sample.json              data as an example; every part is rendered with it before the template counts as loaded
  *   <channel>.<locale>.<part>.hbs   such as email.pt-BR.subject.hbs; the parts are subject, title, html and text
+ *
+ * A template names values of its data, `recipient`, `store_name`, `store_url` and `year`. What a recipient may lack, such
+ * as a name, is written `{{default recipient.first_name "there"}}` or stands inside `{{#if recipient.first_name}}`.
  */
 import type { JsonObject } from '../domain/notification.ts';
 import { checkDataSize } from './render-content.ts';
@@ -46,7 +49,12 @@ const lookupKey = (id: string, channel: TemplateChannel, locale: string): string
 
 /** With everything that a recipient can have and with nothing, as a template has to do for both. */
 function renderSample(template: Template, path: string, faults: Faults): void {
-  const place = { locale: template.locale, timeZone: 'UTC', storeName: 'Sample Store', storeUrl: 'https://store.example' };
+  const place = {
+    locale: template.locale,
+    timeZone: 'UTC',
+    storeName: 'Sample Store',
+    storeUrl: 'https://store.example',
+  };
   const known = { id: '1', email: 'sam@store.example', phone: '+15550100', firstName: 'Sam', lastName: 'Sample' };
   for (const recipient of [known, {}]) {
     try {
@@ -184,7 +192,12 @@ async function loadAll(directory: string): Promise<Loaded> {
   return { byKey, fallbacks };
 }
 
-function find({ byKey, fallbacks }: Loaded, id: string, channel: TemplateChannel, locale: string): Template | undefined {
+function find(
+  { byKey, fallbacks }: Loaded,
+  id: string,
+  channel: TemplateChannel,
+  locale: string,
+): Template | undefined {
   for (let tag = locale; tag !== ''; tag = tag.slice(0, Math.max(0, tag.lastIndexOf('-')))) {
     const found = byKey.get(lookupKey(id, channel, tag));
     if (found) return found;

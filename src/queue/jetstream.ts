@@ -15,22 +15,15 @@ import type { Feed } from '../feed/feed.ts';
 import { hintBody, parseHint } from './hint-body.ts';
 import { LaneConsumer } from './lane-consumer.ts';
 import { ensureConsumer, ensureStream, hasCode, Nats, unavailable } from './nats.ts';
-import type { NatsCredentials } from './nats.ts';
+import type { NatsOptions } from './nats.ts';
 import type { ConsumeOptions, Hint, Queue } from './queue.ts';
 import { StreamPublisher } from './stream-publisher.ts';
 
-export interface JetStreamOptions extends EventsOptions {
-  /** `host:port` or `nats://host:port`; the others of a cluster are learned from these. */
-  readonly servers: readonly string[];
-  readonly credentials?: NatsCredentials;
-  /** Copies of each stream, 1 to 5; more than one needs a cluster. Default 1. */
-  readonly replicas?: number;
+export interface JetStreamOptions extends NatsOptions, EventsOptions {
   /** Jobs that one lane takes, the unanswered ones included. Default 100,000. */
   readonly maxPerLane?: number;
   /** A job that its process left unanswered comes back after so many milliseconds. Default 30,000. */
   readonly ackWaitMs?: number;
-  /** Told of what went wrong in the background and is tried again, and of messages that cannot be read. */
-  readonly onProblem: (error: CarillonError) => void;
   /** Told of a hint that cannot be read; it is dropped, as its row brings the work back. Default `onProblem`. */
   readonly onInvalid?: (error: CarillonError) => void;
 }
@@ -62,12 +55,11 @@ export async function openJetStream(options: JetStreamOptions): Promise<JetStrea
   const nats = await Nats.open(options);
   try {
     const consumers: Consumers = new Map();
-    await nats.setUp(async () => {
-      await ensureQueue(nats, options, consumers);
-      await ensureFeed(nats.manager, options);
-    });
+    await nats.setUp(() => ensureQueue(nats, options, consumers));
+    await nats.setUp(() => ensureFeed(nats.manager, options));
     const queue = new JetStreamQueue(nats, options, consumers);
-    const feed = await JetStreamFeed.open(nats, options.onInvalid ?? options.onProblem);
+    const feed = await JetStreamFeed.open(nats);
+    await nats.setUp(() => feed.refresh());
     return {
       queue,
       feed,

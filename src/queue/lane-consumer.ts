@@ -31,8 +31,8 @@ export class LaneConsumer {
   readonly #requests = new Set<ConsumerMessages>();
   readonly #running = new Set<Promise<void>>();
   /** Answers given while there is no connection. */
-  #parked: (() => void)[] = [];
-  #arrived: HeldJob[] = [];
+  readonly #parked: (() => void)[] = [];
+  readonly #arrived: HeldJob[] = [];
   #requested = 0;
   #retry: NodeJS.Timeout | undefined;
 

@@ -10,20 +10,24 @@ import type {
   StreamConfig,
   StreamInfo,
 } from '@nats-io/jetstream';
-import { connect } from '@nats-io/transport-node';
+import { connect, credsAuthenticator } from '@nats-io/transport-node';
 import type { ConnectionOptions, NatsConnection } from '@nats-io/transport-node';
 
 import { systemClock } from '../domain/clock.ts';
 import { CarillonError } from '../errors.ts';
 import type { ErrorReason } from '../errors.ts';
 
-export type NatsCredentials = Pick<ConnectionOptions, 'user' | 'pass' | 'token' | 'tls' | 'authenticator'>;
-
 export interface NatsOptions {
-  /** `host:port` or `nats://host:port`; the others of a cluster are learned from these. */
+  /** `host:port`, or with `nats://` or `tls://` before it; the others of a cluster are learned from these. */
   readonly servers: readonly string[];
-  readonly credentials?: NatsCredentials;
-  /** Told of what went wrong in the background and is tried again. */
+  readonly user?: string;
+  readonly password?: string;
+  readonly token?: string;
+  /** Text of a credentials file (JWT and seed). */
+  readonly creds?: string;
+  /** The certificates to trust, PEM text. Turns TLS on. */
+  readonly ca?: string;
+  /** Told of what went wrong in the background and is tried again, and of events that cannot be read. */
   readonly onProblem: (error: CarillonError) => void;
 }
 
@@ -54,7 +58,7 @@ export class Nats implements AsyncDisposable {
   readonly #watching: Promise<void>;
   readonly #onDown: (() => void)[] = [];
   readonly #onUp: (() => void)[] = [];
-  #setUp: (() => Promise<void>) | undefined;
+  readonly #setUps: (() => Promise<void>)[] = [];
   #recovering: Promise<void> | undefined;
   #connected = true;
 
@@ -84,20 +88,16 @@ export class Nats implements AsyncDisposable {
     return this.#connected;
   }
 
-  get stopping(): AbortSignal {
-    return this.#stop.signal;
-  }
-
   /** `down` is called when the connection is lost, `up` when the next one stands. */
   onChange(change: { readonly down: () => void; readonly up: () => void }): void {
     this.#onDown.push(change.down);
     this.#onUp.push(change.up);
   }
 
-  /** Makes what is needed on the server, now and again after each outage, as the server may have lost it. */
-  async setUp(make: () => Promise<void>): Promise<void> {
-    this.#setUp = make;
-    await make();
+  /** Does now, and again after each outage, what has to be done as the server may have lost everything. */
+  async setUp(step: () => Promise<void>): Promise<void> {
+    this.#setUps.push(step);
+    await step();
   }
 
   async #watch(): Promise<void> {
@@ -117,7 +117,7 @@ export class Nats implements AsyncDisposable {
     const { signal } = this.#stop;
     while (!signal.aborted && this.#connected) {
       try {
-        await this.#setUp?.();
+        for (const step of this.#setUps) await step();
         break;
       } catch (thrown) {
         this.onProblem(unavailable('QUEUE_UNAVAILABLE', thrown));
@@ -187,7 +187,7 @@ export function hasCode(thrown: unknown, code: number): boolean {
 async function connectTo(options: NatsOptions): Promise<NatsConnection> {
   try {
     return await connect({
-      ...options.credentials,
+      ...credentialsOf(options),
       servers: [...options.servers],
       name: 'carillon',
       timeout: CONNECT_TIMEOUT_MS,
@@ -204,6 +204,17 @@ async function connectTo(options: NatsOptions): Promise<NatsConnection> {
   } catch (thrown) {
     throw unavailable('QUEUE_UNAVAILABLE', thrown);
   }
+}
+
+function credentialsOf({ servers, user, password, token, creds, ca }: NatsOptions): ConnectionOptions {
+  const secure = ca !== undefined || servers.some((server) => server.startsWith('tls://'));
+  return {
+    ...(user !== undefined && { user }),
+    ...(password !== undefined && { pass: password }),
+    ...(token !== undefined && { token }),
+    ...(creds !== undefined && { authenticator: credsAuthenticator(Buffer.from(creds)) }),
+    ...(secure && { tls: ca === undefined ? {} : { ca } }),
+  };
 }
 
 function checkVersion(version: string): void {

@@ -39,6 +39,13 @@ const FIRST_UNDELIVERED = `
 /** Pause after a write that failed, milliseconds: the disk may be full. */
 const RETRY_MS = 250;
 
+export interface SqliteQueueOptions {
+  /** Jobs a lane holds before `publish` answers 'full'. */
+  readonly maxPerLane: number;
+  /** Told of writes that failed in the background and are tried again. */
+  readonly onProblem: (error: CarillonError) => void;
+}
+
 interface Consumer {
   readonly lane: Lane;
   readonly options: ConsumeOptions;
@@ -55,7 +62,7 @@ type Settlement =
 
 export class SqliteQueue implements Queue {
   readonly #session: Session;
-  readonly #maxPerLane: number;
+  readonly #options: SqliteQueueOptions;
   /** Jobs per lane, those about to be stored included. */
   readonly #stored = new Map<string, number>();
   readonly #consumers = new Map<string, Consumer>();
@@ -67,18 +74,18 @@ export class SqliteQueue implements Queue {
   #alarm: { readonly at: number; readonly timer: NodeJS.Timeout } | undefined;
 
   /** Hands out again what a former process had taken. */
-  static async open(session: Session, maxPerLane: number): Promise<SqliteQueue> {
+  static async open(session: Session, options: SqliteQueueOptions): Promise<SqliteQueue> {
     const [, , counts] = await session.write([
       { sql: RESET_TAKEN, rows: [[]] },
       { sql: RESET_DELAYED, rows: [[Date.now() + MINUTE]] },
       { sql: COUNT, rows: [[]] },
     ]);
-    return new SqliteQueue(session, maxPerLane, counts?.rows ?? []);
+    return new SqliteQueue(session, options, counts?.rows ?? []);
   }
 
-  private constructor(session: Session, maxPerLane: number, counts: readonly Row[]) {
+  private constructor(session: Session, options: SqliteQueueOptions, counts: readonly Row[]) {
     this.#session = session;
-    this.#maxPerLane = maxPerLane;
+    this.#options = options;
     for (const row of counts) this.#stored.set(text(row, 'lane'), number(row, 'jobs'));
     this.#setAlarm();
   }
@@ -92,7 +99,7 @@ export class SqliteQueue implements Queue {
     // Counted before the write, so that calls under way at the same time keep to the cap together.
     const answers = hints.map((hint) => {
       const lane = laneName(hint.lane);
-      if (this.#count(lane) >= this.#maxPerLane) return this.#isStored(hint) ? 'stored' : 'full';
+      if (this.#count(lane) >= this.#options.maxPerLane) return this.#isStored(hint) ? 'stored' : 'full';
       this.#addToCount(lane, 1);
       accepted.push(hint);
       return 'stored';
@@ -191,13 +198,14 @@ export class SqliteQueue implements Queue {
     return consumer.options.signal.aborted || this.#stop.signal.aborted;
   }
 
-  /** The claimed jobs in order; undefined when the write failed, which `ping` and `publish` tell as well. */
+  /** The claimed jobs in order; undefined when the write failed. */
   async #claim(lane: Lane, limit: number): Promise<readonly Row[] | undefined> {
     try {
       const [result] = await this.#session.write([{ sql: CLAIM, rows: [[laneName(lane), limit]] }]);
       // RETURNING promises no order.
       return result?.rows.toSorted((a, b) => number(a, 'seq') - number(b, 'seq'));
-    } catch {
+    } catch (thrown) {
+      this.#options.onProblem(CarillonError.from(thrown));
       return undefined;
     }
   }
@@ -247,8 +255,9 @@ export class SqliteQueue implements Queue {
     while (this.#settlements.length > 0) {
       try {
         await this.#writeSettlements();
-      } catch {
+      } catch (thrown) {
         // Not lost: they are back in the list, and closing the queue tells of those it could not write.
+        this.#options.onProblem(CarillonError.from(thrown));
         if (this.#stop.signal.aborted) break;
         await systemClock.sleep(RETRY_MS, this.#stop.signal);
       }
@@ -296,8 +305,8 @@ export class SqliteQueue implements Queue {
       const [woken] = await this.#session.write([{ sql: WAKE_DELAYED, rows: [[Date.now()]] }]);
       for (const lane of new Set(woken?.rows.map((row) => text(row, 'lane')))) this.#wake(lane);
       this.#setAlarm();
-    } catch {
-      // The disk may be full: `ping` and `publish` tell of it, and the delayed jobs only wait a little longer.
+    } catch (thrown) {
+      this.#options.onProblem(CarillonError.from(thrown));
       this.#setTimer(Date.now() + RETRY_MS);
     }
   }

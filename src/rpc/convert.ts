@@ -1,5 +1,5 @@
 /** Between the messages of the API and the words of the domain. Messages that come in have passed protovalidate. */
-import type { JsonObject as StructObject, JsonValue, MessageInitShape } from '@bufbuild/protobuf';
+import type { MessageInitShape } from '@bufbuild/protobuf';
 import { fromJson, toJson } from '@bufbuild/protobuf';
 import { ValueSchema, timestampFromMs, timestampMs } from '@bufbuild/protobuf/wkt';
 import type { Duration, Timestamp } from '@bufbuild/protobuf/wkt';
@@ -25,8 +25,6 @@ import type {
   Content,
   EmailAddress,
   EmailOptions,
-  Json,
-  JsonObject,
   Notification,
   PushData,
   Recipient,
@@ -55,10 +53,6 @@ const DEFAULT_CATEGORY = 'general';
 const DEFAULT_WEBHOOK_DELAY = 30 * SECOND;
 const DEFAULT_WEBHOOK_MAX_DELAY = HOUR;
 
-/** Both describe JSON as protobuf's Struct can carry it; only the names of the types differ. */
-const fromStruct = (value: StructObject): JsonObject => value as JsonObject;
-const toStruct = (value: JsonObject): StructObject => value;
-
 const ms = (at: Timestamp | undefined): number | undefined => (at ? timestampMs(at) : undefined);
 const durationMs = (d: Duration | undefined): number | undefined =>
   d ? Number(d.seconds) * SECOND + Math.floor(d.nanos / 1e6) : undefined;
@@ -74,7 +68,7 @@ export function toRequest(input: NotificationInput): NotificationRequest {
     recipient: toRecipient(recipient),
     priority: priorityFrom[input.priority] ?? 'normal',
     category: input.category || DEFAULT_CATEGORY,
-    ...(data && { data: fromStruct(data) }),
+    ...(data && { data: data }),
     ...(input.templateId && { templateId: input.templateId }),
     ...(content && { content: toContent(content) }),
     ...(scheduledFor !== undefined && { scheduledFor }),
@@ -110,7 +104,7 @@ function toContent(c: ProtoContent): Content {
     ...(c.textBody && { textBody: c.textBody }),
     ...(c.smsBody && { smsBody: c.smsBody }),
     ...(c.push && { push: toPush(c.push) }),
-    ...(c.webhookBody && { webhookBody: toJson(ValueSchema, c.webhookBody) as Json }),
+    ...(c.webhookBody && { webhookBody: toJson(ValueSchema, c.webhookBody) }),
   };
 }
 
@@ -120,7 +114,7 @@ function toPush(p: ProtoPushData): PushData {
     body: p.body,
     ...(p.icon && { icon: p.icon }),
     ...(p.badge && { badge: p.badge }),
-    ...(p.data && { data: fromStruct(p.data) }),
+    ...(p.data && { data: p.data }),
     actions: p.actions.map(({ action, title }) => ({ action, title })),
   };
 }
@@ -203,7 +197,7 @@ export function fromNotification({ spec, state, rendered }: Notification): Messa
       ...(t.reason && { reason: reasonTo[t.reason] }),
     })),
     ...(rendered && { renderedContent: fromRendered(rendered) }),
-    ...(spec.data && { data: toStruct(spec.data) }),
+    ...(spec.data && { data: spec.data }),
     metadata: { ...spec.metadata },
     createdAt: timestampFromMs(spec.createdAt),
     updatedAt: timestampFromMs(state.updatedAt),
@@ -232,8 +226,8 @@ export function fromRendered(r: RenderedContent): MessageInitShape<typeof Render
 function fromContent({ webhookBody, push, ...texts }: Content): MessageInitShape<typeof ContentSchema> {
   return {
     ...texts,
-    ...(push && { push: { ...push, actions: [...push.actions], ...(push.data && { data: toStruct(push.data) }) } }),
-    ...(webhookBody !== undefined && { webhookBody: fromJson(ValueSchema, webhookBody satisfies Json as JsonValue) }),
+    ...(push && { push: { ...push, actions: [...push.actions], ...(push.data && { data: push.data }) } }),
+    ...(webhookBody !== undefined && { webhookBody: fromJson(ValueSchema, webhookBody) }),
   };
 }
 

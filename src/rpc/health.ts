@@ -33,7 +33,7 @@ export function healthService(readiness: Readiness, services: readonly string[])
       const statusOf = (): ServingStatus => (names.has(service) ? current() : ServingStatus.SERVICE_UNKNOWN);
       let changed = Promise.withResolvers<void>();
       readiness.subscribe(() => changed.resolve(), signal);
-      for (let last: ServingStatus | undefined; ; ) {
+      for (let last: ServingStatus | undefined; ;) {
         const status = statusOf();
         if (status !== last) yield { status };
         last = status;

@@ -21,7 +21,10 @@ import { fullName, implement, type ServiceImplementation } from './handler.ts';
 type Question = RequestV1['messageRequest'] | RequestV1alpha['messageRequest'];
 type Answer =
   | { readonly case: 'fileDescriptorResponse'; readonly value: { fileDescriptorProto: Uint8Array[] } }
-  | { readonly case: 'allExtensionNumbersResponse'; readonly value: { baseTypeName: string; extensionNumber: number[] } }
+  | {
+      readonly case: 'allExtensionNumbersResponse';
+      readonly value: { baseTypeName: string; extensionNumber: number[] };
+    }
   | { readonly case: 'listServicesResponse'; readonly value: { service: { name: string }[] } }
   | { readonly case: 'errorResponse'; readonly value: { errorCode: number; errorMessage: string } };
 

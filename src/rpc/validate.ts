@@ -24,4 +24,5 @@ export function createValidate(): Validate {
 }
 
 /** A rule of the whole message has no field. */
-const told = ({ field, description }: FieldViolation): string => (field === '' ? description : `${field}: ${description}`);
+const told = ({ field, description }: FieldViolation): string =>
+  field === '' ? description : `${field}: ${description}`;

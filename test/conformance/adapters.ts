@@ -4,14 +4,18 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Feed } from '../../src/feed/feed.ts';
+import { type JetStream, type JetStreamOptions, openJetStream } from '../../src/queue/jetstream.ts';
 import type { Queue } from '../../src/queue/queue.ts';
 import { openMongoStorage } from '../../src/storage/mongo/mongo.ts';
 import { openSqlite, type SqliteOptions, type SqliteStore } from '../../src/storage/sqlite/sqlite.ts';
 import type { Storage } from '../../src/storage/storage.ts';
 import { MONGO_START_DEADLINE_MS, mongoMissing, startMongo } from '../support/start-mongo.ts';
+import { natsMissing, startNats } from '../support/start-nats.ts';
 
 /** Jobs a lane takes in the tests of the queue. */
 export const MAX_PER_LANE = 20;
+/** After which JetStream hands out a job again that its process left unanswered, milliseconds. */
+const ACK_WAIT_MS = 1_000;
 /** How long the feed of `shortFeedAdapters` keeps an event, milliseconds. */
 export const SHORT_RETENTION_MS = 1_500;
 
@@ -126,9 +130,55 @@ const mongo: Adapter<Storage> = {
   },
 };
 
+type JetStreamSettings = Omit<JetStreamOptions, 'servers' | 'user' | 'password' | 'onProblem'>;
+
+/** Tests of one suite: each has an account of its own on the server, as the names of the streams are fixed. */
+const NATS_ACCOUNTS = 60;
+
+function natsAccounts(): string {
+  const accounts = Array.from(
+    { length: NATS_ACCOUNTS },
+    (_, index) => `a${index}: { jetstream: enabled, users: [{ user: a${index}, password: a${index} }] }`,
+  );
+  return `accounts { ${accounts.join(', ')} }`;
+}
+
+function jetStream<Port>(pick: (opened: JetStream) => Port, options: JetStreamSettings = {}): Adapter<Port> {
+  return {
+    name: 'JetStream',
+    missing: natsMissing(),
+    startDeadlineMs: 20_000,
+    async start() {
+      const server = await startNats({ config: natsAccounts() });
+      const accounts = new Map<string, string>();
+      return {
+        async open(name) {
+          const account = accounts.get(name) ?? `a${accounts.size}`;
+          accounts.set(name, account);
+          const opened = await openJetStream({
+            ...options,
+            servers: [server.url],
+            user: account,
+            password: account,
+            onProblem: (error) => {
+              throw error;
+            },
+          });
+          return { port: pick(opened), close: () => opened[Symbol.asyncDispose]() };
+        },
+        [Symbol.asyncDispose]: () => server.stop(),
+      };
+    },
+  };
+}
+
 export const storageAdapters: readonly Adapter<Storage>[] = [sqlite(({ storage }) => storage), mongo];
-export const queueAdapters: readonly Adapter<Queue>[] = [sqlite(({ queue }) => queue, { maxPerLane: MAX_PER_LANE })];
-export const feedAdapters: readonly Adapter<Feed>[] = [sqlite(({ feed }) => feed)];
+export const queueAdapters: readonly Adapter<Queue>[] = [
+  sqlite(({ queue }) => queue, { maxPerLane: MAX_PER_LANE }),
+  jetStream(({ queue }) => queue, { maxPerLane: MAX_PER_LANE, ackWaitMs: ACK_WAIT_MS }),
+];
+export const feedAdapters: readonly Adapter<Feed>[] = [sqlite(({ feed }) => feed), jetStream(({ feed }) => feed)];
 export const shortFeedAdapters: readonly Adapter<Feed>[] = [
   sqlite(({ feed }) => feed, { retentionMs: SHORT_RETENTION_MS, trimEveryMs: 100 }),
+  jetStream(({ feed }) => feed, { feedRetentionMs: SHORT_RETENTION_MS }),
 ];

@@ -33,12 +33,14 @@ class FlakySession implements Session {
 describe('the SQLite queue while writes fail', () => {
   const rig = { directory: '', database: undefined as Database | undefined };
   const taken: Job[] = [];
+  const problems: CarillonError[] = [];
   const stop = { controller: new AbortController() };
 
   beforeEach(async () => {
     rig.directory = await mkdtemp(join(tmpdir(), 'carillon-sqlite-'));
     rig.database = await Database.open({ path: join(rig.directory, 'q.db'), durable: true });
     taken.splice(0);
+    problems.splice(0);
     stop.controller = new AbortController();
   });
   afterEach(async () => {
@@ -52,12 +54,15 @@ describe('the SQLite queue while writes fail', () => {
     return new FlakySession(rig.database.session('QUEUE_UNAVAILABLE'));
   }
 
+  const open = (flaky: Session, maxPerLane: number): Promise<SqliteQueue> =>
+    SqliteQueue.open(flaky, { maxPerLane, onProblem: (error) => problems.push(error) });
+
   const consume = (queue: SqliteQueue): void =>
     queue.consume(LANE, { max: 10, onJobs: (jobs) => taken.push(...jobs), signal: stop.controller.signal });
 
   it('keeps answers and writes them later', async () => {
     const flaky = session();
-    await using queue = await SqliteQueue.open(flaky, 2);
+    await using queue = await open(flaky, 2);
     await queue.publish([aHint(), aHint()]);
     consume(queue);
     await eventually('the jobs', () => taken.length === 2);
@@ -66,6 +71,7 @@ describe('the SQLite queue while writes fail', () => {
     taken[1]?.answer({ later: 0 });
     await eventually('a failure', () => flaky.failures > 1);
     flaky.failing = false;
+    expect(problems.map(({ reason }) => reason)).to.include('QUEUE_UNAVAILABLE');
     await eventually('the job comes back', () => taken.length === 3);
     expect(taken[2]?.hint).to.deep.equal(taken[1]?.hint);
     expect(await queue.publish([aHint()]), 'the other one made room').to.deep.equal(['stored']);
@@ -73,7 +79,7 @@ describe('the SQLite queue while writes fail', () => {
 
   it('hands out what is ready once it can', async () => {
     const flaky = session();
-    await using queue = await SqliteQueue.open(flaky, 2);
+    await using queue = await open(flaky, 2);
     await queue.publish([aHint()]);
     flaky.failing = true;
     consume(queue);
@@ -85,7 +91,7 @@ describe('the SQLite queue while writes fail', () => {
 
   it('wakes delayed jobs once it can', async () => {
     const flaky = session();
-    await using queue = await SqliteQueue.open(flaky, 2);
+    await using queue = await open(flaky, 2);
     await queue.publish([aHint()]);
     consume(queue);
     await eventually('the job', () => taken.length === 1);
@@ -99,7 +105,7 @@ describe('the SQLite queue while writes fail', () => {
 
   it('does not count a hint that could not be stored', async () => {
     const flaky = session();
-    await using queue = await SqliteQueue.open(flaky, 1);
+    await using queue = await open(flaky, 1);
     flaky.failing = true;
     const refused = await queue.publish([aHint()]).then(
       () => undefined,
@@ -112,7 +118,7 @@ describe('the SQLite queue while writes fail', () => {
 
   it('tells on closing of answers that it could not write, and hands their jobs out again', async () => {
     const flaky = session();
-    const queue = await SqliteQueue.open(flaky, 2);
+    const queue = await open(flaky, 2);
     await queue.publish([aHint()]);
     consume(queue);
     await eventually('the job', () => taken.length === 1);
@@ -125,7 +131,7 @@ describe('the SQLite queue while writes fail', () => {
     expect(closing?.reason).to.equal('QUEUE_UNAVAILABLE');
     flaky.failing = false;
     stop.controller = new AbortController();
-    await using next = await SqliteQueue.open(flaky, 2);
+    await using next = await open(flaky, 2);
     consume(next);
     await eventually('the job again', () => taken.length === 2);
     expect(taken[1]?.deliveries).to.equal(2);

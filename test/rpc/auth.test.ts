@@ -44,7 +44,9 @@ for (const protocol of PROTOCOLS) {
       const missing = { code: 'Unauthenticated', reason: 'API_KEY_MISSING' };
       expect(await failureOf(client.sendNotification({}))).to.include(missing);
       expect(await failureOf(client.watchNotifications({}))).to.include(missing);
-      expect(await failureOf(client.sendNotification({}, { headers: { authorization: 'Basic eA==' } }))).to.include(missing);
+      expect(await failureOf(client.sendNotification({}, { headers: { authorization: 'Basic eA==' } }))).to.include(
+        missing,
+      );
       const invalid = { code: 'Unauthenticated', reason: 'API_KEY_INVALID' };
       expect(await failureOf(client.sendNotification({}, bearer('guess')))).to.include(invalid);
     });

@@ -3,9 +3,7 @@ import { once } from 'node:events';
 import { Code } from '@connectrpc/connect';
 import { expect } from 'chai';
 
-import {
-  NotificationService,
-} from '../../gen/carillon/v1/notification_service_pb.js';
+import { NotificationService } from '../../gen/carillon/v1/notification_service_pb.js';
 import { CarillonError } from '../../src/errors.ts';
 import type { CallContext } from '../../src/rpc/handler.ts';
 import { eventually } from '../support/eventually.ts';
@@ -234,7 +232,9 @@ describe('bidirectional streams', () => {
   it('answer each message and end with the caller over gRPC', async () => {
     await using rpc = await startRpc();
     const answers = await collect(rpc.client('gRPC').sendNotificationStream(sequence(1n, 500n)));
-    expect(answers.map((answer) => answer.sequence)).to.deep.equal(Array.from({ length: 500 }, (_, i) => BigInt(i + 1)));
+    expect(answers.map((answer) => answer.sequence)).to.deep.equal(
+      Array.from({ length: 500 }, (_, i) => BigInt(i + 1)),
+    );
   });
 
   it('answer a message before the next one is sent', async () => {

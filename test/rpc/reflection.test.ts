@@ -22,14 +22,22 @@ const EXTENDED = 'google.protobuf.FieldOptions';
 /** Of buf.validate.field. */
 const RULES_NUMBER = 1159;
 
-type Question = Exclude<ServerReflectionRequest['messageRequest'], { case: undefined } | { case: 'fileContainingExtension' }>;
+type Question = Exclude<
+  ServerReflectionRequest['messageRequest'],
+  { case: undefined } | { case: 'fileContainingExtension' }
+>;
 
 for (const [version, service] of [
   ['v1', ReflectionV1],
   ['v1alpha', ReflectionV1alpha],
 ] as const) {
   describe(`reflection ${version}`, () => {
-    async function ask(rpc: RpcServer, messageRequest: Question | { case: 'fileContainingExtension'; value: { containingType: string; extensionNumber: number } }) {
+    async function ask(
+      rpc: RpcServer,
+      messageRequest:
+        | Question
+        | { case: 'fileContainingExtension'; value: { containingType: string; extensionNumber: number } },
+    ) {
       const client = createClient(service, rpc.transport('gRPC'));
       async function* requests() {
         yield { host: 'h', messageRequest };
@@ -95,7 +103,9 @@ for (const [version, service] of [
         yield { messageRequest: { case: 'fileContainingSymbol', value: 'no.Such' } } as const;
         yield { messageRequest: { case: 'fileByFilename', value: 'no.proto' } } as const;
         yield { messageRequest: { case: 'allExtensionNumbersOfType', value: 'no.Type' } } as const;
-        yield { messageRequest: { case: 'fileContainingExtension', value: { containingType: EXTENDED, extensionNumber: 1 } } } as const;
+        yield {
+          messageRequest: { case: 'fileContainingExtension', value: { containingType: EXTENDED, extensionNumber: 1 } },
+        } as const;
         yield { messageRequest: { case: 'listServices', value: '' } } as const;
       }
       const cases: (string | undefined)[] = [];
@@ -150,7 +160,12 @@ describe('tools without a schema', function () {
     await using rpc = await startRpc();
     const list = await run('grpcurl', ['-plaintext', rpc.grpcTarget, 'list']);
     expect(list.stdout.split('\n')).to.include(SERVICE);
-    const description = await run('grpcurl', ['-plaintext', rpc.grpcTarget, 'describe', `${SERVICE}.WatchNotifications`]);
+    const description = await run('grpcurl', [
+      '-plaintext',
+      rpc.grpcTarget,
+      'describe',
+      `${SERVICE}.WatchNotifications`,
+    ]);
     expect(description.stdout).to.contain('.carillon.v1.WatchNotificationsRequest');
     const args = ['-plaintext', '-d', JSON.stringify({ id: SOME_ID }), rpc.grpcTarget, `${SERVICE}/GetNotification`];
     const call = await run('grpcurl', args);

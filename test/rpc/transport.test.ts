@@ -2,7 +2,12 @@
 import { fromBinary } from '@bufbuild/protobuf';
 import { anyUnpack } from '@bufbuild/protobuf/wkt';
 import { Code, createClient, type Transport } from '@connectrpc/connect';
-import { createConnectTransport, createGrpcTransport, createGrpcWebTransport, Http2SessionManager } from '@connectrpc/connect-node';
+import {
+  createConnectTransport,
+  createGrpcTransport,
+  createGrpcWebTransport,
+  Http2SessionManager,
+} from '@connectrpc/connect-node';
 import type { ServiceError } from '@grpc/grpc-js';
 import { expect } from 'chai';
 import { once } from 'node:events';
@@ -11,11 +16,12 @@ import { connect as tcpConnect } from 'node:net';
 
 import { NotificationService } from '../../gen/carillon/v1/notification_service_pb.js';
 import { BadRequestSchema, ErrorInfoSchema, StatusSchema } from '../../gen/google/rpc/errors_pb.js';
+import { eventually } from '../support/eventually.ts';
 import { type Certificate, selfSigned } from '../support/rpc-certificates.ts';
 import { GrpcClient } from '../support/rpc-grpc-client.ts';
 import { SOME_ID, validSend } from '../support/rpc-notifications.ts';
 import { RawCall } from '../support/rpc-raw-http2.ts';
-import { collect, startRpc } from '../support/rpc-server.ts';
+import { collect, failureOf, startRpc } from '../support/rpc-server.ts';
 import { forever, soon, untilSteady } from '../support/rpc-waiting.ts';
 
 const PATH = '/carillon.v1.NotificationService';
@@ -203,7 +209,9 @@ describe('the HTTP listener', () => {
     const { port } = rpc.server.addresses.http;
     for (const head of ['HTTP/1.1\r\nhost: a b:c', 'HTTP/1.0']) {
       const socket = tcpConnect(port, '127.0.0.1');
-      socket.write(`POST ${PATH}/SendNotification ${head}\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}`);
+      socket.write(
+        `POST ${PATH}/SendNotification ${head}\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}`,
+      );
       const [answer] = (await once(socket, 'data')) as [Buffer];
       expect(answer.toString()).to.match(/^HTTP\/1\.1 400 /);
       socket.destroy();
@@ -299,6 +307,35 @@ describe('TLS', () => {
       expect(rpc.reported).to.deep.equal([]);
     });
   }
+
+  it('drains: a unary call finishes, a stream ends as SHUTTING_DOWN, on every kind of connection', async () => {
+    const go = Promise.withResolvers<void>();
+    let started = 0;
+    const { rpc, ports } = await startTls({
+      async sendNotification() {
+        started += 1;
+        await go.promise;
+        return { groupId: SOME_ID };
+      },
+      async *watchNotifications() {
+        yield { token: 'first' };
+        await forever();
+      },
+    });
+    await using _rpc = rpc;
+    using tls = clients(ports);
+    const all = Object.values(tls.transports).map((transport) => createClient(NotificationService, transport));
+    const sends = all.map((client) => client.sendNotification(validSend));
+    const watches = all.map((client) => client.watchNotifications({})[Symbol.asyncIterator]());
+    await Promise.all(watches.map((watch) => watch.next()));
+    await eventually('every call has started', () => started === all.length);
+    const ends = watches.map((watch) => failureOf(watch.next()));
+    const closed = rpc.server.close(60_000);
+    for (const end of ends) expect(await soon(end)).to.include({ code: 'Unavailable', reason: 'SHUTTING_DOWN' });
+    go.resolve();
+    for (const send of sends) expect((await soon(send)).groupId).to.equal(SOME_ID);
+    await soon(closed);
+  });
 
   it('asks for a client certificate of its authority on both ports where one is configured', async () => {
     const { rpc, ports } = await startTls({}, mine.cert);

@@ -28,7 +28,7 @@ export const untilAborted = (signal: AbortSignal): Promise<never> =>
 
 /** Resolves once the value has stood still for a while: whoever raised it now waits for someone. */
 export async function untilSteady(value: () => number): Promise<void> {
-  for (let last = -1, same = 0; same < 5; ) {
+  for (let last = -1, same = 0; same < 5;) {
     await delay(20);
     same = value() === last ? same + 1 : 0;
     last = value();

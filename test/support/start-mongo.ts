@@ -23,7 +23,10 @@ export interface MongoServer {
 }
 
 export interface StartMongoOptions {
-  /** Keeps the data in files, so that it survives `kill` and `restart`. Default: false. */
+  /**
+   * Keeps the data in files, so that it survives `restart`. What mongo-java-server acknowledged in the last second before
+   * SIGKILL is lost all the same; only mongod keeps that. Default: false.
+   */
   readonly persistent?: boolean;
 }
 

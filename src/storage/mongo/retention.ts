@@ -66,7 +66,10 @@ export class Retention {
   deleteKeys(now: number, limit: number): Promise<number> {
     return this.#reach(async () => {
       const ended = { expires_at: { $lt: now } };
-      const documents = await this.#keys.find(ended, { projection: { _id: 1 } }).limit(limit).toArray();
+      const documents = await this.#keys
+        .find(ended, { projection: { _id: 1 } })
+        .limit(limit)
+        .toArray();
       if (documents.length === 0) return 0;
       const { deletedCount } = await this.#keys.deleteMany({ _id: { $in: documents.map(({ _id }) => _id) }, ...ended });
       return deletedCount;

@@ -125,7 +125,9 @@ export class Rows {
 
   async #readStamps(ids: readonly string[]): Promise<Map<string, string | undefined>> {
     const projection = { _id: 1, stamp: 1 };
-    const documents = await this.#reach(() => this.#collection.find({ _id: { $in: [...ids] } }, { projection }).toArray());
+    const documents = await this.#reach(() =>
+      this.#collection.find({ _id: { $in: [...ids] } }, { projection }).toArray(),
+    );
     return new Map(documents.map(({ _id, stamp }) => [_id, stamp]));
   }
 

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DAY } from '../../domain/clock.ts';
+import type { CarillonError } from '../../errors.ts';
 import { SqliteFeed } from '../../feed/sqlite.ts';
 import { SqliteQueue } from '../../queue/sqlite.ts';
 import type { Feed } from '../../feed/feed.ts';
@@ -25,6 +26,8 @@ export interface SqliteOptions {
   readonly trimEveryMs?: number;
   /** Jobs a lane holds before `publish` answers 'full'. Default 100,000. */
   readonly maxPerLane?: number;
+  /** Told of what went wrong in the background and is tried again. Default: nobody. */
+  readonly onProblem?: (error: CarillonError) => void;
 }
 
 export interface SqliteStore extends AsyncDisposable {
@@ -45,15 +48,20 @@ export async function openSqlite(options: SqliteOptions): Promise<SqliteStore> {
   await using opening = new AsyncDisposableStack();
   const temporary = options.path === ':memory:';
   const path = temporary ? join(await temporaryDirectory(opening), 'carillon.db') : options.path;
+  const onProblem = options.onProblem ?? ((): void => {});
   const database = opening.use(await Database.open({ path, durable: !temporary }));
   const queue = opening.use(
-    await SqliteQueue.open(database.session('QUEUE_UNAVAILABLE'), options.maxPerLane ?? 100_000),
+    await SqliteQueue.open(database.session('QUEUE_UNAVAILABLE'), {
+      maxPerLane: options.maxPerLane ?? 100_000,
+      onProblem,
+    }),
   );
   const feed = opening.use(
     await SqliteFeed.open(database.session('FEED_UNAVAILABLE'), {
       retentionMs: options.retentionMs ?? DAY,
       maxEvents: options.maxEvents ?? 5_000_000,
       trimEveryMs: options.trimEveryMs ?? 60_000,
+      onProblem,
     }),
   );
   const owned = opening.move();

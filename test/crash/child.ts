@@ -1,0 +1,68 @@
+/** The service in a process of its own, which may be killed at any moment. Started by `Slot` alone. */
+import { once } from 'node:events';
+import { loadConfig } from '../../src/config.ts';
+import type { BackendConfig, Config } from '../../src/config.ts';
+import type { Channel } from '../../src/domain/notification.ts';
+import { startCarillon } from '../../src/main.ts';
+import type { Ports } from '../../src/service.ts';
+import { crashAt } from '../support/crash-point.ts';
+import type { CrashPoint } from '../support/crash-point.ts';
+import { VendorClient } from '../support/crash-provider.ts';
+import { scaledClock, shortenDelays } from '../support/crash-time.ts';
+import type { TimeScale } from '../support/crash-time.ts';
+
+export interface ChildSettings {
+  readonly backend: BackendConfig;
+  readonly scale: TimeScale;
+  readonly vendorPort: number;
+  readonly point?: CrashPoint;
+}
+
+export interface ChildReady {
+  readonly grpcUrl: string;
+}
+
+/** A timer of its own ends an attempt, not the clock: real milliseconds. */
+const ATTEMPT_DEADLINE = 1_000;
+
+function configFor({ backend }: ChildSettings): Config {
+  const set = ['server.grpc_address=127.0.0.1:0', 'server.http_address=127.0.0.1:0', 'log.level=error'];
+  const config = loadConfig({ set }, {});
+  const { worker } = config;
+  return {
+    ...config,
+    backend,
+    worker: { ...worker, attemptDeadlineMs: ATTEMPT_DEADLINE },
+    retry: { baseMs: 4_000, urgentBaseMs: 1_000, factor: 1.5, capMs: 10_000 },
+    // A file of this checkout must not change what is tested.
+    templates: { ...config.templates, autoReload: false },
+  };
+}
+
+const decorate =
+  ({ scale, point }: ChildSettings, vendor: VendorClient) =>
+  (ports: Ports): Ports => {
+    const scaled = {
+      ...ports,
+      queue: shortenDelays(ports.queue, scale.factor),
+      providers: (channel: Channel) => vendor.providers(channel),
+    };
+    return point ? crashAt(point)(scaled) : scaled;
+  };
+
+// Without its parent nobody would end it.
+process.once('disconnect', () => process.kill(process.pid, 'SIGKILL'));
+const [message]: unknown[] = await once(process, 'message');
+// Sent by `Slot`.
+const settings = message as ChildSettings;
+const vendor = await VendorClient.connect(settings.vendorPort);
+const carillon = await startCarillon(configFor(settings), {
+  decorate: decorate(settings, vendor),
+  clock: scaledClock(settings.scale),
+});
+const { host, port } = carillon.addresses?.grpc ?? { host: '', port: 0 };
+process.send?.({ grpcUrl: `http://${host}:${port}` } satisfies ChildReady);
+await once(process, 'SIGTERM');
+await carillon[Symbol.asyncDispose]();
+vendor.end();
+process.disconnect?.();

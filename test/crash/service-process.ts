@@ -1,0 +1,145 @@
+/** The processes of the service, seen from outside: started, killed, started again, called over gRPC. */
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { createClient } from '@connectrpc/connect';
+import type { Client } from '@connectrpc/connect';
+import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
+import { NotificationService } from '../../gen/carillon/v1/notification_service_pb.js';
+import type { CrashPoint } from '../support/crash-point.ts';
+import type { ChildReady, ChildSettings } from './child.ts';
+
+export type CarillonClient = Client<typeof NotificationService>;
+
+const CHILD = join(import.meta.dirname, 'child.ts');
+const START_DEADLINE = 30_000;
+/** Compiled sources are kept between starts: a start costs half the time. */
+const COMPILE_CACHE = join(tmpdir(), 'carillon-crash-compile-cache');
+
+/** A process that has loaded the sources and waits for its settings: most of a start is loading. */
+class Spare {
+  readonly child: ChildProcess;
+  readonly ended: Promise<unknown>;
+  readonly #output: string[] = [];
+
+  constructor() {
+    this.child = spawn(process.execPath, [...(process.env.F? [process.env.F]:[]), CHILD], {
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE },
+    });
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => this.#output.push(text));
+    }
+    this.ended = once(this.child, 'close');
+  }
+
+  get output(): string {
+    return this.#output.join('');
+  }
+
+  /** @throws Error with what the process said when it ends before it is ready */
+  async start(settings: ChildSettings): Promise<ServiceProcess> {
+    const { child, ended } = this;
+    const timer = setTimeout(() => child.kill('SIGKILL'), START_DEADLINE);
+    const said = new AbortController();
+    const ready = once(child, 'message', { signal: said.signal });
+    child.send(settings);
+    const message = await Promise.race([ready, ended.then(() => undefined)]);
+    clearTimeout(timer);
+    if (message) {
+      // Sent by child.ts.
+      const { grpcUrl } = message[0] as ChildReady;
+      return new ServiceProcess(this, grpcUrl);
+    }
+    said.abort();
+    await ready.catch(() => undefined);
+    throw new Error(`the service did not start: ${this.output}`);
+  }
+
+  async end(): Promise<void> {
+    this.child.kill('SIGKILL');
+    await this.ended;
+  }
+}
+
+export class ServiceProcess {
+  readonly client: CarillonClient;
+  readonly ended: Promise<void>;
+  readonly #spare: Spare;
+
+  constructor(spare: Spare, grpcUrl: string) {
+    this.#spare = spare;
+    const sessionManager = new Http2SessionManager(grpcUrl);
+    this.client = createClient(NotificationService, createGrpcTransport({ baseUrl: grpcUrl, sessionManager }));
+    this.ended = spare.ended.then(() => sessionManager.abort());
+  }
+
+  get running(): boolean {
+    const { exitCode, signalCode } = this.#spare.child;
+    return exitCode === null && signalCode === null;
+  }
+
+  /** Node tells of the broken connection of a killed process before it tells of its end. */
+  async isEnding(): Promise<boolean> {
+    await Promise.race([this.ended, delay(1_000)]);
+    return !this.running;
+  }
+
+  /** All that it wrote: its log has errors only. */
+  get output(): string {
+    return this.#spare.output;
+  }
+
+  async end(signal: NodeJS.Signals): Promise<void> {
+    if (this.running) this.#spare.child.kill(signal);
+    await this.ended;
+  }
+}
+
+/** One place for a process, which is filled again after each death. */
+export class Slot implements AsyncDisposable {
+  readonly #settings: ChildSettings;
+  #current: ServiceProcess | undefined;
+  #spare = new Spare();
+  #up = Promise.withResolvers<ServiceProcess>();
+  readonly #outputs: string[] = [];
+
+  constructor(settings: ChildSettings) {
+    this.#settings = settings;
+  }
+
+  /** The process of the moment, or the next one. */
+  up(): Promise<ServiceProcess> {
+    return this.#up.promise;
+  }
+
+  /** What all processes of this place wrote. */
+  get output(): string {
+    return this.#outputs.join('');
+  }
+
+  async start(point?: CrashPoint): Promise<ServiceProcess> {
+    const spare = this.#spare;
+    const started = await spare.start({ ...this.#settings, ...(point && { point }) });
+    this.#spare = new Spare();
+    this.#current = started;
+    this.#up.resolve(started);
+    void started.ended.then(() => {
+      this.#outputs.push(started.output);
+      this.#up = Promise.withResolvers();
+    });
+    return started;
+  }
+
+  async end(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    await this.#current?.end(signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#spare.end();
+    await this.end();
+  }
+}

@@ -1,0 +1,148 @@
+import { timestampFromMs, timestampMs } from '@bufbuild/protobuf/wkt';
+import { Code } from '@connectrpc/connect';
+import { expect } from 'chai';
+import { Priority, Reason, Status } from '../../gen/carillon/v1/notification_pb.js';
+import { CancelResult } from '../../gen/carillon/v1/notification_service_pb.js';
+import { eventually } from '../support/eventually.ts';
+import { onEachPair, type PairRig } from '../support/pairs.ts';
+import { failureOf } from '../support/rpc-server.ts';
+import { TestCarillon } from '../support/start-carillon.ts';
+import { inApp, mail, quickRetries, sms } from './samples.ts';
+import { BUSY, DOWN, LOST, Playbook, type ScriptedProvider, scriptedProvider, SENT, through } from './scripted-provider.ts';
+
+const HOUR = 3_600_000;
+const in_ = (ms: number) => timestampFromMs(Date.now() + ms);
+
+onEachPair('times', (rig) => {
+  let carillon: TestCarillon;
+  let provider: ScriptedProvider;
+
+  before(async () => {
+    provider = scriptedProvider('sms', 'scripted', (_message, turn) => (turn === 1 ? BUSY : SENT));
+    const set = ['retry.base_seconds=3', 'retry.urgent_base_seconds=3'];
+    carillon = rig.owned.use(await TestCarillon.start({ store: await rig.store(), set, decorate: through(provider) }));
+  });
+
+  it('what is scheduled is held, and then sent, not earlier', async () => {
+    const at = Date.now() + 1_200;
+    const { watchToken, notifications } = await carillon.send(inApp({ scheduledFor: timestampFromMs(at) }));
+    expect(notifications[0]).to.include({ status: Status.PENDING, reason: Reason.SCHEDULED });
+    const events = await carillon.eventsAfter(watchToken, ({ status }) => status === Status.SENT);
+    expect(events.map(({ status }) => Status[status])).to.deep.equal(['PENDING', 'QUEUED', 'PROCESSING', 'SENT']);
+    const sent = await carillon.get(notifications[0]?.id ?? '');
+    const [attempt] = sent.attempts;
+    expect(attempt?.startedAt ? timestampMs(attempt.startedAt) : 0).to.be.at.least(at);
+  });
+
+  it('a schedule in the past sends at once', async () => {
+    const { notifications } = await carillon.send(inApp({ scheduledFor: in_(-HOUR) }));
+    expect(notifications[0]?.status).to.equal(Status.QUEUED);
+    await carillon.until(notifications[0]?.id ?? '', Status.SENT);
+  });
+
+  it('what has expired already is accepted as CANCELLED, EXPIRED and never sent', async () => {
+    const { notifications } = await carillon.send(inApp({ expiresAt: in_(-1_000) }));
+    expect(notifications[0]).to.include({ status: Status.CANCELLED, reason: Reason.EXPIRED });
+  });
+
+  it('what would expire before its next attempt is cancelled instead of tried too late', async () => {
+    const id = await carillon.sendOne(sms({ expiresAt: in_(1_400) }));
+    const cancelled = await carillon.until(id, Status.CANCELLED);
+    expect(cancelled.reason).to.equal(Reason.EXPIRED);
+    expect(cancelled.attempts).to.have.length(1);
+    expect(provider.calls.filter(({ message }) => message.notificationId === id)).to.have.length(1);
+  });
+});
+
+onEachPair('cancelling', (rig) => {
+  const playbook = new Playbook('sms');
+  let carillon: TestCarillon;
+
+  before(async () => {
+    const decorate = through(...playbook.providers);
+    carillon = rig.owned.use(await TestCarillon.start({ store: await rig.store(), set: quickRetries, decorate }));
+  });
+
+  it('a pending one is CANCELLED and never sent, and a repeat says the same', async () => {
+    const id = await carillon.sendOne(sms({ type: 'pending', scheduledFor: in_(400) }));
+    for (const _ of [1, 2]) {
+      const { result, status } = await carillon.client.cancelNotification({ id });
+      expect({ result, status }).to.deep.equal({ result: CancelResult.CANCELLED, status: Status.CANCELLED });
+    }
+    // One that was due later has been sent: the cancelled one had its chance.
+    await carillon.until(await carillon.sendOne(sms({ type: 'later', scheduledFor: in_(500) })), Status.SENT);
+    expect(playbook.calls('pending')).to.have.length(0);
+    expect((await carillon.get(id)).reason).to.equal(Reason.CANCELLED_BY_CALLER);
+  });
+
+  for (const [outcome, answer, expected] of [
+    ['fails', BUSY, Status.CANCELLED],
+    ['is down', DOWN, Status.CANCELLED],
+    ['does not answer', LOST, Status.CANCELLED],
+    ['takes it', SENT, Status.SENT],
+  ] as const) {
+    it(`one that is being sent is REQUESTED, and ends ${Status[expected]} when the provider ${outcome}`, async () => {
+      const type = `when-it-${outcome.replaceAll(' ', '-')}`;
+      const call = playbook.hold(type);
+      const id = await carillon.sendOne(sms({ type }));
+      await eventually('the call', () => playbook.calls(type).length > 0);
+      const { result, status } = await carillon.client.cancelNotification({ id });
+      expect({ result, status }).to.deep.equal({ result: CancelResult.REQUESTED, status: Status.PROCESSING });
+      expect((await carillon.get(id)).cancelRequested).to.equal(true);
+      call.release(answer);
+      const ended = await carillon.until(id, expected);
+      expect(ended.reason).to.equal(expected === Status.SENT ? Reason.UNSPECIFIED : Reason.CANCELLED_BY_CALLER);
+      expect(playbook.calls(type)).to.have.length(1);
+      expect(playbook.calls(type, 'second'), 'no further provider is called').to.have.length(0);
+    });
+  }
+
+  it('one that was sent is TOO_LATE', async () => {
+    const id = await carillon.sendOne(sms());
+    await carillon.until(id, Status.SENT);
+    const { result, status } = await carillon.client.cancelNotification({ id });
+    expect({ result, status }).to.deep.equal({ result: CancelResult.TOO_LATE, status: Status.SENT });
+  });
+
+  it('one that nobody has is NOT_FOUND', async () => {
+    const failure = await failureOf(carillon.client.cancelNotification({ id: '019a0000-0000-7000-8000-000000000000' }));
+    expect(failure).to.include({ code: Code[Code.NotFound], reason: 'NOTIFICATION_NOT_FOUND' });
+  });
+});
+
+onEachPair('priorities', (rig) => {
+  it('with a backlog on one slot the urgent go first, and the low are not starved', async function () {
+    this.timeout(20_000);
+    const order = await orderOfBacklog(rig);
+    const rank = (priority: string): number => {
+      const places = order.flatMap((one, at) => (one === priority ? [at] : []));
+      return places.reduce((sum, at) => sum + at, 0) / places.length;
+    };
+    expect(rank('urgent')).to.be.below(rank('high'));
+    expect(rank('high')).to.be.below(rank('normal'));
+    expect(rank('normal')).to.be.below(rank('low'));
+    // Lanes are served 8 : 4 : 2 : 1 while all have work, so the first of the low ones comes within two rounds.
+    expect(order.indexOf('low')).to.be.below(30);
+  });
+});
+
+/** Queues twelve of each priority behind one call that is held, low ones first, and answers the order of the calls. */
+async function orderOfBacklog(rig: PairRig): Promise<string[]> {
+  const held = Promise.withResolvers<void>();
+  const order: string[] = [];
+  const provider = scriptedProvider('email', 'scripted', async ({ priority }, turn) => {
+    if (turn === 1) await held.promise;
+    else order.push(priority);
+    return SENT;
+  });
+  const set = ['worker.concurrency.email=1'];
+  await using carillon = await TestCarillon.start({ store: await rig.store(), set, decorate: through(provider) });
+  await carillon.send(mail());
+  await eventually('the held call', () => provider.calls.length === 1);
+  const each = [Priority.LOW, Priority.NORMAL, Priority.HIGH, Priority.URGENT];
+  const requests = each.flatMap((priority) => Array.from({ length: 12 }, () => ({ notification: mail({ priority }) })));
+  await carillon.client.batchSendNotifications({ requests });
+  held.resolve();
+  await eventually('the backlog', () => order.length === requests.length, 15_000);
+  return order;
+}
