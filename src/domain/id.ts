@@ -1,4 +1,5 @@
-import { v4, v5, v7 } from 'uuid';
+import { randomUUID, randomUUIDv7 } from 'node:crypto';
+import { v5 } from 'uuid';
 
 /** The source of ids and of chance, so that tests decide them. */
 export interface Random {
@@ -11,10 +12,18 @@ export interface Random {
 }
 
 export const systemRandom: Random = {
-  id: (now) => v7({ msecs: now }),
-  lease: () => v4(),
+  id: (now) => timestampOf(now) + randomUUIDv7().slice(TIMESTAMP_LENGTH),
+  lease: () => randomUUID(),
   fraction: () => Math.random(),
 };
+
+/** The first 48 bits of a UUIDv7 are the time, written with one dash. */
+const TIMESTAMP_LENGTH = 13;
+
+function timestampOf(at: number): string {
+  const hex = Math.max(0, Math.floor(at)).toString(16).padStart(12, '0');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}`;
+}
 
 const KEY_NAMESPACE = '0b7b4a3e-6c0f-5f0e-9c39-6d1f6c1f6f5a';
 
@@ -25,6 +34,5 @@ export function providerKey(id: string, run: number, target: number): string {
 
 /** The lowest UUIDv7 of a millisecond, to turn a time range into a range of ids. */
 export function firstIdAt(at: number): string {
-  const hex = Math.max(0, Math.floor(at)).toString(16).padStart(12, '0');
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-7000-8000-000000000000`;
+  return `${timestampOf(at)}-7000-8000-000000000000`;
 }

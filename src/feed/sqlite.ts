@@ -1,5 +1,6 @@
 /** The feed port on a table of the SQLite file. */
 import { randomUUID } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { systemClock } from '../domain/clock.ts';
 import { CarillonError } from '../errors.ts';
 import { changed, type Session } from '../storage/sqlite/database.ts';
@@ -32,6 +33,9 @@ const TRIM = `
 
 /** Bounds how long one step of retention holds up other writes. */
 const TRIM_STEP = 1_000;
+
+/** Events that a read without an index looks at in one go: some ten milliseconds. */
+const SCAN_STEP = 20_000;
 
 export class SqliteFeed implements Feed {
   readonly id: string;
@@ -93,13 +97,19 @@ export class SqliteFeed implements Feed {
       ['notification_id = ?', notificationId],
     ] as const;
     const narrow = given.flatMap(([condition, value]) => (value === undefined ? [] : [{ condition, value }]));
-    // The unary plus keeps the planner from walking a whole tenant where a narrower index is at hand.
-    const byTenant = narrow.length > 0 ? '+tenant = ?' : 'tenant = ?';
-    const where = ['seq > ?', 'seq <= ?', byTenant, ...narrow.map(({ condition }) => condition)].join(' AND ');
-    const values = [after, through, tenant, ...narrow.map(({ value }) => value), limit];
-    const rows = this.#session.read(`SELECT seq, body FROM event WHERE ${where} ORDER BY seq LIMIT ?`, values);
-    // The text was written from a FeedEvent by `append`.
-    return rows.map((row) => ({ seq: number(row, 'seq'), event: JSON.parse(text(row, 'body')) as FeedEvent }));
+    const where = ['seq > ?', 'seq <= ?', 'tenant = ?', ...narrow.map(({ condition }) => condition)].join(' AND ');
+    const found: StoredEvent[] = [];
+    const end = Math.min(through, this.#bounds().last);
+    for (let from = after; from < end && found.length < limit; from += SCAN_STEP) {
+      // Other work of the main thread gets its turn between two steps.
+      if (from > after) await setImmediate();
+      const to = Math.min(from + SCAN_STEP, end);
+      const values = [from, to, tenant, ...narrow.map(({ value }) => value), limit - found.length];
+      const rows = this.#session.read(`SELECT seq, body FROM event WHERE ${where} ORDER BY seq LIMIT ?`, values);
+      // The text was written from a FeedEvent by `append`.
+      found.push(...rows.map((row) => ({ seq: number(row, 'seq'), event: JSON.parse(text(row, 'body')) as FeedEvent })));
+    }
+    return found;
   }
 
   subscribe(listener: Listener, signal: AbortSignal): void {

@@ -9,6 +9,8 @@ import type { Call, Message, Provider, SendResult } from '../providers/provider.
 /** How long an aborted call may take to say what it knows. */
 export const ABORT_GRACE = 5 * SECOND;
 
+const ANSWERED = 'answered';
+
 /** The answer, or `unknown` some seconds after the abort; what comes later still goes to `onLate`. */
 export async function callProvider(
   provider: Provider,
@@ -20,7 +22,8 @@ export async function callProvider(
   const answered = new AbortController();
   const answer = answerOf(provider, message, call);
   const first = await Promise.race([answer, overdue(call.signal, answered.signal, clock)]);
-  answered.abort();
+  // With a reason of its own, as the default one is an exception with a stack, made anew for every call.
+  answered.abort(ANSWERED);
   if (first) return first;
   onLate(answer);
   return { outcome: 'unknown', code: 'no_answer', detail: 'the provider did not end when it was aborted' };
@@ -42,6 +45,7 @@ async function overdue(signal: AbortSignal, answered: AbortSignal, clock: Clock)
   signal.addEventListener('abort', () => resolve(), { once: true, signal: answered });
   answered.addEventListener('abort', () => resolve(), { once: true });
   await promise;
+  if (answered.aborted) return undefined;
   await clock.sleep(ABORT_GRACE, answered);
   return undefined;
 }

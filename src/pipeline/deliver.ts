@@ -20,7 +20,7 @@ import { decide } from './decide.ts';
 import type { Limiter } from './limit.ts';
 import { RenderError } from './render-error.ts';
 import type { Rows } from './rows.ts';
-import { MAX_NAK, absorb, holdUntil, holdsLease, settle } from './settle.ts';
+import { MAX_NAK, absorb, holdUntil, holdsLease, retryAfter, settle } from './settle.ts';
 import type { Report, SettleContext, TargetResult } from './settle.ts';
 import { SUSPICIOUS_DELIVERIES } from './worker.ts';
 
@@ -92,7 +92,8 @@ export class Deliverer {
     const prepared = await this.#prepare(row, job, now);
     if ('answer' in prepared) return prepared;
     const claimed = await this.#claim(row, prepared);
-    if (!claimed) return DONE;
+    // A job that this process has no time left for goes back; a row that another has won, or that is lost, is not ours.
+    if (!claimed) return this.#options.signal.aborted ? { answer: { later: 0 } } : DONE;
     const settled = await this.#attempt(claimed, prepared, job);
     return { answer: this.#answerFor(settled) };
   }
@@ -164,13 +165,15 @@ export class Deliverer {
   /** In the configured order; after an unknown outcome the provider that may have taken the message goes first. */
   #providersFor(row: Notification): readonly Provider[] {
     const providers = this.#options.providers(row.spec.channel);
-    const last = row.state.attempts.findLast((a) => a.run === row.state.run);
-    const sticky = last?.results.some(
-      (r) => r.outcome === 'unknown' && row.state.targets[r.target]?.outcome === undefined,
+    const { run, targets } = row.state;
+    // Whatever was answered since, that call may still have been taken.
+    const sticky = row.state.attempts.findLast(
+      (a) =>
+        a.run === run && a.results.some((r) => r.outcome === 'unknown' && targets[r.target]?.outcome === undefined),
     );
     if (!sticky) return providers;
-    const same = providers.filter((p) => p.name === last?.provider);
-    return [...same, ...providers.filter((p) => p.name !== last?.provider)];
+    const same = providers.filter((p) => p.name === sticky.provider);
+    return [...same, ...providers.filter((p) => p.name !== sticky.provider)];
   }
 
   /** Writes an end, or a wait, that needs no provider call. Who lost the race leaves the row to the winner. */
@@ -223,27 +226,31 @@ export class Deliverer {
 
   /** Calls the providers in order until none of the open targets can be moved on to the next one. */
   async #attempt(claimed: Notification, prepared: Prepared, job: Job): Promise<Notification> {
+    const { attemptDeadline, clock } = this.#options;
     const attempt = new AbortController();
-    const timer = setTimeout(() => attempt.abort(), this.#options.attemptDeadline);
+    const ended = Promise.withResolvers<void>();
+    // The claim may have taken long: whatever is left of the lease, the calls end before it does.
+    const left = (claimed.state.lease?.until ?? 0) - SKEW - clock.now();
+    const timer = setTimeout(() => attempt.abort(), Math.max(0, Math.min(attemptDeadline, left)));
     this.#attempts.add(attempt);
     try {
-      return await this.#tryProviders(claimed, prepared, job, attempt.signal);
+      const { signal } = attempt;
+      return await this.#tryProviders(claimed, { prepared, job, signal, ended: ended.promise });
     } finally {
       clearTimeout(timer);
       this.#attempts.delete(attempt);
+      ended.resolve();
     }
   }
 
-  async #tryProviders(
-    claimed: Notification,
-    prepared: Prepared,
-    job: Job,
-    signal: AbortSignal,
-  ): Promise<Notification> {
+  async #tryProviders(claimed: Notification, attempt: AttemptCall): Promise<Notification> {
+    const { prepared, job, signal } = attempt;
     let row = claimed;
     let targets: readonly number[] = openTargets(row.state.targets);
+    let retryAfterMs = 0;
     for (const [index, provider] of prepared.providers.entries()) {
-      const report = await this.#call(row, provider, { targets, prepared, job, signal });
+      const report = { ...(await this.#call(row, provider, targets, attempt)), retryAfterMs };
+      retryAfterMs = retryAfter(report);
       const next = prepared.providers[index + 1];
       const movable = signal.aborted ? [] : report.results.filter(canFailOver).map((r) => r.target);
       const moved =
@@ -279,7 +286,12 @@ export class Deliverer {
     return undefined;
   }
 
-  async #call(row: Notification, provider: Provider, attempt: AttemptCall): Promise<Report> {
+  async #call(
+    row: Notification,
+    provider: Provider,
+    targets: readonly number[],
+    attempt: AttemptCall,
+  ): Promise<Report> {
     const { clock, events } = this.#options;
     const startedAt = clock.now();
     const reportOf = (results: readonly TargetResult[]): Report => ({
@@ -291,7 +303,7 @@ export class Deliverer {
       results,
     });
     const results = await Promise.all(
-      attempt.targets.map(async (target) => {
+      targets.map(async (target) => {
         const late = (result: SendResult): Promise<unknown> =>
           this.#settle(row, reportOf([{ target, result }]), attempt.job);
         return { target, result: await this.#send(row, provider, target, attempt, late) };
@@ -305,17 +317,22 @@ export class Deliverer {
     { spec, state }: Notification,
     provider: Provider,
     target: number,
-    { prepared, signal }: AttemptCall,
+    { prepared, signal, ended }: AttemptCall,
     settleLate: (result: SendResult) => Promise<unknown>,
   ): Promise<SendResult> {
     const { clock } = this.#options;
     const message = prepared.messages.get(target);
     if (!message || !state.lease) throw new Error('a claimed row has a lease and a message per open target');
     // The process may have been stopped since the claim; near the lease's end another may soon call.
-    if (clock.now() >= state.lease.until - SKEW) return NOT_CALLED;
+    if (clock.now() >= state.lease.until - SKEW) return notCalled('lease_ended');
+    if (spec.expiresAt !== undefined && spec.expiresAt <= clock.now()) return notCalled('expired');
     const call = { key: providerKey(spec.id, state.run, target), signal };
     return callProvider(provider, message, call, clock, (answer) => {
-      const settled: Promise<void> = answer.then(settleLate).then(() => void this.#late.delete(settled));
+      // The attempt settles first: alone, a late answer for one target would decide for all of them.
+      const both = Promise.all([answer, ended]);
+      const settled: Promise<void> = both
+        .then(([result]) => settleLate(result))
+        .then(() => void this.#late.delete(settled));
       this.#late.add(settled);
     });
   }
@@ -334,7 +351,9 @@ export class Deliverer {
             events.settled(next.spec, next.state);
             return next;
           }
-          row = (await rows.get(row.spec.id)) ?? row;
+          const current = await rows.get(row.spec.id);
+          if (!current) return row;
+          row = current;
         } catch (thrown) {
           events.storeFailed('settle', CarillonError.from(thrown));
           // What the store refuses for good must not stop every other notification: past the lease it counts as unknown.
@@ -353,13 +372,14 @@ export class Deliverer {
 }
 
 interface AttemptCall {
-  readonly targets: readonly number[];
   readonly prepared: Prepared;
   readonly job: Job;
   readonly signal: AbortSignal;
+  /** Resolves when the attempt has settled. */
+  readonly ended: Promise<void>;
 }
 
-const NOT_CALLED: SendResult = { outcome: 'temporary_failure', providerDown: false, code: 'lease_ended' };
+const notCalled = (code: string): SendResult => ({ outcome: 'temporary_failure', providerDown: false, code });
 
 /** The fault is the provider's own, and it has not taken the message for sure. */
 function canFailOver({ result }: TargetResult): boolean {

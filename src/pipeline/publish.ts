@@ -19,8 +19,8 @@ import type { Cleared, Storage } from '../storage/storage.ts';
 const MAX_WAITING = 50_000;
 /** Events in one append. */
 const MAX_BATCH = 512;
-/** Acknowledged versions remembered, to spare a later write of the same row a second publication. */
-const MAX_REMEMBERED = 20_000;
+/** Acknowledged versions remembered, up to twice as many, to spare a later write of the same row a second publication. */
+const REMEMBERED = 10_000;
 /** How often published events are cleared from their rows, in bulk. */
 const CLEAR_EVERY = SECOND / 2;
 const RETRY_AFTER = SECOND;
@@ -31,7 +31,7 @@ interface Waiting {
 }
 
 export interface PublisherOptions {
-  readonly feed: Feed;
+  readonly feed: Pick<Feed, 'append'>;
   readonly storage: Storage;
   readonly clock: Clock;
   readonly events: Events;
@@ -41,7 +41,9 @@ export class Publisher implements AsyncDisposable {
   readonly #options: PublisherOptions;
   /** Insertion order is the order of publication. */
   readonly #waiting = new Map<string, Waiting>();
-  readonly #acked = new Map<string, number>();
+  /** Two generations: to drop the oldest entry of one map again and again would cost more with each. */
+  #ackedBefore: ReadonlyMap<string, number> = new Map<string, number>();
+  #ackedNow = new Map<string, number>();
   readonly #toClear = new Map<string, Cleared>();
   readonly #stop = new AbortController();
   #publishing: Promise<void> | undefined;
@@ -54,7 +56,7 @@ export class Publisher implements AsyncDisposable {
 
   /** The highest version of this row whose event is known here to be acknowledged; 0 when nothing is known. */
   acked(id: string): number {
-    return this.#acked.get(id) ?? 0;
+    return this.#ackedNow.get(id) ?? this.#ackedBefore.get(id) ?? 0;
   }
 
   /** Takes over the publication of everything the row still holds. Returns at once. */
@@ -115,13 +117,10 @@ export class Publisher implements AsyncDisposable {
   }
 
   #remember(id: string, version: number): void {
-    this.#acked.delete(id);
-    this.#acked.set(id, version);
-    if (this.#acked.size <= MAX_REMEMBERED) return;
-    for (const oldest of this.#acked.keys()) {
-      this.#acked.delete(oldest);
-      return;
-    }
+    this.#ackedNow.set(id, version);
+    if (this.#ackedNow.size < REMEMBERED) return;
+    this.#ackedBefore = this.#ackedNow;
+    this.#ackedNow = new Map();
   }
 
   /**

@@ -95,10 +95,12 @@ export class WatchHub implements Disposable {
         // Catches up, joins the live stream, and reads once more what came in between.
         for (const joins of [false, true]) {
           if (joins) this.#watchers.add(watcher);
-          for await (const stored of this.#missed(filter, watcher.matches, seq, signal)) {
+          const { last } = await this.#feed.bounds();
+          for await (const stored of this.#missed(filter, watcher.matches, { after: seq, through: last }, signal)) {
             seq = stored.seq;
             yield this.#at(seq, stored.event);
           }
+          if (!signal.aborted) seq = Math.max(seq, last);
         }
       }
       for await (const stored of live(watcher, signal)) {
@@ -121,23 +123,17 @@ export class WatchHub implements Disposable {
     const position = decodeToken(afterToken);
     const { first, last } = await this.#feed.bounds();
     const known = position?.feed === this.#feed.id && position.seq <= last && position.seq >= first - 1;
-    if (!position || !known) {
-      throw new CarillonError(
-        'WATCH_TOKEN_OUT_OF_RANGE',
-        'the token is older than what the feed keeps, or belongs to another feed; read the notifications and watch anew',
-      );
-    }
+    if (!position || !known) throw outOfRange();
     return position.seq;
   }
 
-  /** What the feed holds after a position, up to now. */
+  /** What the feed holds in a range. @throws WATCH_TOKEN_OUT_OF_RANGE when a part of it is gone */
   async *#missed(
     filter: WatchFilter,
     matches: (event: FeedEvent) => boolean,
-    after: number,
+    { after, through }: { readonly after: number; readonly through: number },
     signal: AbortSignal,
   ): AsyncGenerator<StoredEvent> {
-    const { last } = await this.#feed.bounds();
     const [onlyId] = filter.notificationIds.length === 1 ? filter.notificationIds : [];
     const narrow = {
       tenant: filter.tenant,
@@ -145,8 +141,11 @@ export class WatchHub implements Disposable {
       ...(onlyId && { notificationId: onlyId }),
     };
     let from = after;
-    while (!signal.aborted && from < last) {
-      const page = await this.#feed.read(from, last, narrow, READ_BATCH);
+    while (!signal.aborted && from < through) {
+      const page = await this.#feed.read(from, through, narrow, READ_BATCH);
+      // A slow reader may be overtaken by retention: what was dropped before this page was read would be a silent gap.
+      const { first } = await this.#feed.bounds();
+      if (from < first - 1) throw outOfRange();
       yield* page.filter(({ event }) => matches(event));
       const end = page.at(-1);
       if (!end || page.length < READ_BATCH) return;
@@ -164,6 +163,13 @@ export class WatchHub implements Disposable {
   [Symbol.dispose](): void {
     this.#stop.abort();
   }
+}
+
+function outOfRange(): CarillonError {
+  return new CarillonError(
+    'WATCH_TOKEN_OUT_OF_RANGE',
+    'the token is older than what the feed keeps, or belongs to another feed; read the notifications and watch anew',
+  );
 }
 
 async function* live(watcher: Watcher, signal: AbortSignal): AsyncGenerator<StoredEvent> {

@@ -25,7 +25,7 @@ export interface WorkerOptions {
   readonly concurrency: number;
   readonly queue: Queue;
   readonly storage: Storage;
-  readonly deliverer: Deliverer;
+  readonly deliverer: Pick<Deliverer, 'deliver'>;
   readonly clock: Clock;
   readonly events: Events;
 }
@@ -80,8 +80,15 @@ export class Worker implements AsyncDisposable {
   #pauseUntil(until: number): void {
     if (until <= this.#pausedUntil) return;
     this.#pausedUntil = until;
+    this.#track(this.#pumpAt(until));
+  }
+
+  async #pumpAt(until: number): Promise<void> {
     const { clock } = this.#options;
-    this.#track(clock.sleep(Math.max(0, until - clock.now()), this.#stop.signal).then(() => this.#pump()));
+    const { signal } = this.#stop;
+    // A timer may fire a moment early and a clock be set back; nobody else would wake the jobs in hand.
+    while (!signal.aborted && clock.now() < until) await clock.sleep(until - clock.now(), signal);
+    this.#pump();
   }
 
   /** The next jobs by weight; a suspicious one only by itself, when nothing else is under way. */

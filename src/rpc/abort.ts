@@ -33,9 +33,17 @@ export async function* untilAborted<T>(
 ): AsyncGenerator<T, void, undefined> {
   const iterator = source[Symbol.asyncIterator]();
   let ended = false;
+  // One listener for the whole stream: it rejects whichever wait is under way.
+  let interrupt = (_reason: unknown): void => {};
+  const onAbort = (): void => interrupt(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
   try {
     for (;;) {
-      const item = await orAborted(iterator.next(), signal);
+      const item = await new Promise<IteratorResult<T, unknown>>((resolve, reject) => {
+        interrupt = reject;
+        if (signal.aborted) onAbort();
+        else iterator.next().then(resolve, reject);
+      });
       if (item.done === true) {
         ended = true;
         return;
@@ -43,6 +51,7 @@ export async function* untilAborted<T>(
       yield item.value;
     }
   } finally {
+    signal.removeEventListener('abort', onAbort);
     if (!ended) iterator.return?.().catch(onLateError);
   }
 }

@@ -112,8 +112,10 @@ function open(call: Call): IncomingCall & Disposable {
   const left = deadlineMs - Date.now();
   // grpc-js answers the caller at the deadline, but tells us only once that answer has gone out.
   const timer = left <= MAX_TIMER_MS ? setTimeout(expired, left) : undefined;
+  let ended = false;
   // Emitted when the caller cancels or is gone, and also after each call has ended.
   call.once('cancelled', () => {
+    if (ended) return;
     if (Date.now() >= deadlineMs) expired();
     else controller.abort(new CarillonError('CALL_CANCELLED', 'the caller has cancelled the call'));
   });
@@ -123,6 +125,7 @@ function open(call: Call): IncomingCall & Disposable {
     header: (name) => headerOf(call.metadata, name),
     controller,
     [Symbol.dispose]: () => {
+      ended = true;
       clearTimeout(timer);
     },
   };

@@ -119,8 +119,8 @@ export interface Storage extends AsyncDisposable {
 
   /**
    * Retention, in small steps: takes data, content, rendered content and attachments from at most `limit` rows with ids
-   * above `aboveId` and below `belowId` that are final and have not changed since `settledBefore`; answers the last id it
-   * looked at, or undefined when none was left. Rows that are not due yet are passed over.
+   * above `aboveId` and below `belowId` that are final and have not changed since `settledBefore`; answers the id to go on
+   * from, or undefined when nothing was left. Rows that are not due yet are passed over.
    */
   eraseContent(aboveId: string, belowId: string, settledBefore: number, limit: number): Promise<string | undefined>;
   /** Deletes at most `limit` rows with ids below `belowId` that are final and have not changed since `settledBefore`; answers how many. */

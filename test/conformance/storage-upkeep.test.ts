@@ -211,7 +211,8 @@ onEach('storage, keys and upkeep', storageAdapters, (rig) => {
     it('finds later what was not due when it passed by', async () => {
       const row = settled(0, { updatedAt: SETTLED + 1 });
       await rig.port.insert([row]);
-      expect(await rig.port.eraseContent(FIRST_ID, LAST_ID, SETTLED, 10)).to.equal(undefined);
+      await rig.port.eraseContent(FIRST_ID, LAST_ID, SETTLED, 10);
+      expect(await read(row.spec.id)).to.deep.equal(row);
       expect(await rig.port.eraseContent(FIRST_ID, LAST_ID, SETTLED + HOUR, 10)).to.equal(row.spec.id);
       expect((await read(row.spec.id))?.spec).to.not.have.any.keys('data', 'content');
     });

@@ -18,7 +18,7 @@ const REPEATABLE: ReadonlySet<Code> = new Set([
 ]);
 
 export interface CallOptions {
-  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
 }
 
 /** Calls until there is an answer. @throws ConnectError for an answer that no repeat changes */
@@ -30,7 +30,7 @@ export async function insist<T>(
   for (;;) {
     const process = await Promise.race(slots.map((slot) => slot.up()));
     try {
-      return await call(process.client, { timeoutMs: CALL_DEADLINE });
+      return await call(process.client, { signal: AbortSignal.timeout(CALL_DEADLINE) });
     } catch (thrown) {
       const { code } = ConnectError.from(thrown);
       // A connection that breaks in the middle of an answer has many codes.

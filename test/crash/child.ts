@@ -1,5 +1,6 @@
 /** The service in a process of its own, which may be killed at any moment. Started by `Slot` alone. */
 import { once } from 'node:events';
+import { flushCompileCache } from 'node:module';
 import { loadConfig } from '../../src/config.ts';
 import type { BackendConfig, Config } from '../../src/config.ts';
 import type { Channel } from '../../src/domain/notification.ts';
@@ -50,6 +51,8 @@ const decorate =
     return point ? crashAt(point)(scaled) : scaled;
   };
 
+// Node does so when a process ends, which a killed one does not.
+flushCompileCache();
 // Without its parent nobody would end it.
 process.once('disconnect', () => process.kill(process.pid, 'SIGKILL'));
 const [message]: unknown[] = await once(process, 'message');

@@ -59,9 +59,7 @@ export function judge({ accepted, cancels, received, seen, rows }: Evidence): Ve
   }
   return {
     faults,
-    byStatus: Object.fromEntries(
-      [...Map.groupBy(rows, nameOf)].map(([name, group]) => [name, group.length] as const).toSorted(),
-    ),
+    byStatus: Object.fromEntries([...Map.groupBy(rows, nameOf)].map(([name, group]) => [name, group.length])),
     duplicates,
     lostWorkers: rows.flatMap(({ attempts }) => attempts).filter(isLost).length,
     slowestSeconds: Math.max(0, ...rows.map(secondsToTheEnd)),

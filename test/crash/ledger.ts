@@ -16,6 +16,8 @@ export class Ledger {
   /** By the notification's id. */
   readonly accepted = new Map<string, Order>();
   readonly cancels = new Map<string, CancelResult>();
+  /** Sends that were answered, repeats included. */
+  answers = 0;
 
   constructor(slots: readonly Slot[]) {
     this.#slots = slots;
@@ -24,6 +26,11 @@ export class Ledger {
   /** Answers that the contract does not allow. */
   get faults(): readonly string[] {
     return this.#faults;
+  }
+
+  /** A call that no repeat could save. */
+  fail(failure: unknown): void {
+    this.#faults.push(`a call failed for good: ${String(failure)}`);
   }
 
   async send(order: Order): Promise<readonly string[]> {
@@ -76,6 +83,7 @@ export class Ledger {
   }
 
   #note(order: Order, answer: SendNotificationResponse): readonly string[] {
+    this.answers++;
     const ids = answer.notifications.map(({ id }) => id);
     for (const id of ids) this.accepted.set(id, order);
     const wanted = order.request.notification?.channels?.length;

@@ -1,7 +1,6 @@
 /** Callers of all kinds at a steady rate, while something goes wrong; then what became of it all. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { cutAtRandom, killAtRandom } from './disturbances.ts';
-import type { DisturbedOptions } from './disturbances.ts';
+import { cutAtRandom, killAtRandom, killMongod } from './disturbances.ts';
 import { randomOrder, seeded } from './orders.ts';
 import type { Order } from './orders.ts';
 import { Stage } from './stage.ts';
@@ -11,7 +10,7 @@ import type { PairName } from './stores.ts';
 export interface LoadOptions {
   readonly pair: PairName;
   readonly seed: number;
-  readonly trouble: 'kills' | 'cuts';
+  readonly trouble: keyof typeof TROUBLES;
   readonly times: number;
   /** Sends a second that are begun while the service answers. */
   readonly rate: number;
@@ -23,11 +22,15 @@ export interface LoadOutcome extends Outcome {
   readonly perSecond: number;
 }
 
+const TROUBLES = { kills: killAtRandom, cuts: cutAtRandom, 'mongod kills': killMongod } as const;
+
 const TICK = 50;
+/** The vendor's answers take up to so long, so that at any moment some calls are under way. */
+const MAX_THINKING = 200;
 /** Sends without an answer; beyond it callers wait, as the service is away. */
-const MAX_OPEN = 1_500;
+const MAX_OPEN = 500;
 /** Of each tick's sends, these go as a batch, these on a stream, and the rest one by one. */
-const BATCH_SHARE = 0.3;
+const BATCH_SHARE = 0.6;
 const STREAM_SHARE = 0.2;
 /** Callers that send twice with one key, at the same moment. */
 const TWICE_SHARE = 0.03;
@@ -39,7 +42,6 @@ class Callers {
   readonly #open = new Set<Promise<unknown>>();
   #made = 0;
   #openSends = 0;
-  readonly #failures: unknown[] = [];
 
   constructor(stage: Stage, random: () => number, rate: number) {
     this.#stage = stage;
@@ -53,7 +55,6 @@ class Callers {
       await delay(TICK);
     }
     while (this.#open.size > 0) await Promise.all(this.#open);
-    if (this.#failures.length > 0) throw new AggregateError(this.#failures, 'calls failed for good');
   }
 
   #tick(): void {
@@ -80,7 +81,7 @@ class Callers {
     const tracked: Promise<void> = call
       .then(
         () => undefined,
-        (failure: unknown) => void this.#failures.push(failure),
+        (failure: unknown) => this.#stage.ledger.fail(failure),
       )
       .finally(() => {
         this.#openSends -= sends;
@@ -91,16 +92,15 @@ class Callers {
 }
 
 export async function runLoad({ pair, seed, trouble, times, rate }: LoadOptions): Promise<LoadOutcome> {
-  await using stage = await Stage.open(pair, 2);
-  await stage.start();
   const random = seeded(seed);
+  const thinking = seeded(seed + 2);
+  await using stage = await Stage.open(pair, { processes: 2, thinks: () => MAX_THINKING * thinking() });
+  await stage.start();
   const stop = new AbortController();
   const started = Date.now();
   const calling = new Callers(stage, random, rate).callUntil(stop.signal);
-  const disturb: (options: DisturbedOptions) => Promise<Record<string, number>> =
-    trouble === 'kills' ? killAtRandom : cutAtRandom;
   // A seed of its own, so that the kills do not move the sends.
-  const disturbed = await disturb({ stage, random: seeded(seed + 1), times });
+  const disturbed = await TROUBLES[trouble]({ stage, random: seeded(seed + 1), times });
   stop.abort();
   await calling;
   const seconds = (Date.now() - started) / 1_000;

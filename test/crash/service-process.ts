@@ -16,6 +16,7 @@ export type CarillonClient = Client<typeof NotificationService>;
 
 const CHILD = join(import.meta.dirname, 'child.ts');
 const START_DEADLINE = 30_000;
+const MAX_STARTS = 5;
 /** Compiled sources are kept between starts: a start costs half the time. */
 const COMPILE_CACHE = join(tmpdir(), 'carillon-crash-compile-cache');
 
@@ -26,7 +27,7 @@ class Spare {
   readonly #output: string[] = [];
 
   constructor() {
-    this.child = spawn(process.execPath, [...(process.env.F? [process.env.F]:[]), CHILD], {
+    this.child = spawn(process.execPath, [CHILD], {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE },
     });
@@ -106,6 +107,8 @@ export class Slot implements AsyncDisposable {
   #spare = new Spare();
   #up = Promise.withResolvers<ServiceProcess>();
   readonly #outputs: string[] = [];
+  readonly #faults: string[] = [];
+  #ending = false;
 
   constructor(settings: ChildSettings) {
     this.#settings = settings;
@@ -121,20 +124,39 @@ export class Slot implements AsyncDisposable {
     return this.#outputs.join('');
   }
 
+  /** Deaths that nobody wanted. */
+  get faults(): readonly string[] {
+    return this.#faults;
+  }
+
   async start(point?: CrashPoint): Promise<ServiceProcess> {
-    const spare = this.#spare;
-    const started = await spare.start({ ...this.#settings, ...(point && { point }) });
-    this.#spare = new Spare();
+    const started = await this.#begin({ ...this.#settings, ...(point && { point }) });
     this.#current = started;
+    this.#ending = point !== undefined;
     this.#up.resolve(started);
     void started.ended.then(() => {
       this.#outputs.push(started.output);
+      if (!this.#ending) this.#faults.push(`the service died by itself: ${started.output.slice(-2_000)}`);
       this.#up = Promise.withResolvers();
     });
     return started;
   }
 
+  /** A process that cannot reach its servers refuses to start; whoever supervises it starts it again. */
+  async #begin(settings: ChildSettings, tries = MAX_STARTS): Promise<ServiceProcess> {
+    const spare = this.#spare;
+    try {
+      return await spare.start(settings);
+    } catch (thrown) {
+      if (tries <= 1 || !spare.output.includes('_UNAVAILABLE')) throw thrown;
+    } finally {
+      this.#spare = new Spare();
+    }
+    return this.#begin(settings, tries - 1);
+  }
+
   async end(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    this.#ending = true;
     await this.#current?.end(signal);
   }
 

@@ -30,6 +30,13 @@ export interface Outcome extends Verdict {
   readonly resumptions: number;
 }
 
+export interface StageOptions {
+  /** At most as many as the pair has backends. Default 1. */
+  readonly processes?: number;
+  /** How long the vendor takes over an answer, real milliseconds. Default: no time. */
+  readonly thinks?: () => number;
+}
+
 export class Stage implements AsyncDisposable {
   readonly stores: Stores;
   readonly slots: readonly Slot[];
@@ -39,13 +46,12 @@ export class Stage implements AsyncDisposable {
   readonly clock: Clock;
   readonly #owned: AsyncDisposableStack;
 
-  /** @param processes at most as many as the pair has backends */
-  static async open(pair: PairName, processes = 1): Promise<Stage> {
+  static async open(pair: PairName, { processes = 1, thinks = () => 0 }: StageOptions = {}): Promise<Stage> {
     await using opening = new AsyncDisposableStack();
     const scale: TimeScale = { epoch: Date.now(), factor: FACTOR };
     const clock = scaledClock(scale);
     const stores = opening.use(await openStores(pair));
-    const vendor = opening.use(await startVendor(clock));
+    const vendor = opening.use(await startVendor(clock, thinks));
     const slots = stores.backends
       .slice(0, processes)
       .map((backend) => new Slot({ backend, scale, vendorPort: vendor.port }));
@@ -111,7 +117,7 @@ export class Stage implements AsyncDisposable {
         ...faults,
         ...this.ledger.faults,
         ...this.watcher.faults,
-        ...this.slots.flatMap((slot) => errorsIn(slot.output)),
+        ...this.slots.flatMap((slot) => [...slot.faults, ...errorsIn(slot.output)]),
         ...verdict.faults,
       ],
       accepted: this.ledger.accepted.size,

@@ -1,4 +1,5 @@
 /** The two pairs of store and queue, each on fresh files and servers of its own, with a look inside once all is over. */
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +9,7 @@ import { connect } from '@nats-io/transport-node';
 import { MongoClient } from 'mongodb';
 import type { BackendConfig } from '../../src/config.ts';
 import { mongoMissing, startMongo } from '../support/start-mongo.ts';
+import type { MongoServer } from '../support/start-mongo.ts';
 import { natsMissing, startNats } from '../support/start-nats.ts';
 import type { NatsServer } from '../support/start-nats.ts';
 import { startTcpProxy } from '../support/tcp-proxy.ts';
@@ -32,6 +34,8 @@ export interface Stores extends AsyncDisposable {
   leftovers(): Promise<Leftovers>;
   /** Can be killed and started again on the same files. */
   readonly nats?: NatsServer;
+  /** Can be killed and started again where it is a real mongod. */
+  readonly mongo?: MongoServer;
   /** Between the first process and MongoDB. */
   readonly mongoProxy?: TcpProxy;
 }
@@ -64,9 +68,8 @@ async function openSqliteStores(): Promise<Stores> {
 }
 
 /** Short next to the scaled lease, so that an outage is noticed while it lasts. Real milliseconds. */
-const MONGO_TIMEOUTS = { timeoutMs: 1_500, serverSelectionTimeoutMs: 1_000 };
+const MONGO_TIMEOUTS = { timeoutMs: 2_500, serverSelectionTimeoutMs: 2_000 };
 const ACK_WAIT = 3_000;
-const DATABASE = 'crash';
 
 async function openClusterStores(): Promise<Stores> {
   await using opening = new AsyncDisposableStack();
@@ -79,17 +82,23 @@ async function openClusterStores(): Promise<Stores> {
   const through = new URL(mongo.url);
   through.port = String(mongoProxy.port);
   through.searchParams.set('directConnection', 'true');
+  const database = `crash-${randomUUID()}`;
+  // Not in the configuration, as nobody else has a reason to change it.
+  const shortened = { ackWaitMs: ACK_WAIT };
   const backendAt = (address: URL): BackendConfig => ({
     kind: 'cluster',
-    mongo: { url: address.href, database: DATABASE, ...MONGO_TIMEOUTS },
-    nats: { servers: [nats.url], replicas: 1, ...{ ackWaitMs: ACK_WAIT } },
+    mongo: { url: address.href, database, ...MONGO_TIMEOUTS },
+    nats: { servers: [nats.url], replicas: 1, ...shortened },
   });
   const client = opening.use(new MongoClient(mongo.url));
-  const rows = client.db(DATABASE).collection('notifications');
+  const db = client.db(database);
+  opening.defer(async () => void (await db.dropDatabase()));
+  const rows = db.collection('notifications');
   const owned = opening.move();
   return {
     backends: [backendAt(through), backendAt(url)],
     nats,
+    mongo,
     mongoProxy,
     async leftovers() {
       const versions = await rows.find({}, { projection: { version: 1, published: 1 } }).toArray();

@@ -15,7 +15,8 @@ export function scaledClock(factor: number): Clock {
 
 /** The queue keeps real time: the delays it is asked for are shortened. */
 export function scaledQueue(factor: number): (ports: Ports) => Ports {
-  const shorten = (answer: Answer): Answer => (answer === 'done' ? answer : { later: Math.ceil(answer.later / factor) });
+  const shorten = (answer: Answer): Answer =>
+    answer === 'done' ? answer : { later: Math.ceil(answer.later / factor) };
   const scaled = (job: Job): Job => ({ ...job, answer: (answer) => job.answer(shorten(answer)) });
   return (ports) => ({
     ...ports,

@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
+import { systemClock } from '../../src/domain/clock.ts';
 import type { Clock } from '../../src/domain/clock.ts';
 import { providerKey } from '../../src/domain/id.ts';
 import { answerTo, isPlan } from './crash-plans.ts';
@@ -44,8 +45,10 @@ export interface Vendor extends AsyncDisposable {
 /** More re-drives than any test makes. */
 const MAX_RUNS = 5;
 
-export async function startVendor(clock: Clock): Promise<Vendor> {
+/** @param thinks how long it takes over an answer, real milliseconds: so long the notification is in the service's hands */
+export async function startVendor(clock: Clock, thinks: () => number): Promise<Vendor> {
   const received: Received[] = [];
+  const stop = new AbortController();
   const calls = new Map<string, number>();
   const sockets = new Set<Socket>();
   const take = (socket: Socket, line: string): void => {
@@ -59,14 +62,20 @@ export async function startVendor(clock: Clock): Promise<Vendor> {
     if (!isPlan(call.type)) throw new Error(`there is no plan ${call.type}`);
     const answer = answerTo(call.type, target, before);
     received.push({ ...call, at: clock.now(), target, run: runOf(call, target), answer });
-    if (answer !== 'hang') socket.write(`${JSON.stringify({ number: call.number, answer } satisfies VendorReply)}\n`);
+    if (answer !== 'hang') void reply(socket, { number: call.number, answer });
+  };
+  const reply = async (socket: Socket, told: VendorReply): Promise<void> => {
+    await systemClock.sleep(thinks(), stop.signal);
+    if (socket.writable) socket.write(`${JSON.stringify(told)}\n`);
   };
   const server = createServer((socket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
-    // A process that was killed resets its connection.
+    // A process that was killed resets its connection, which both are told of.
     socket.on('error', () => socket.destroy());
-    createInterface(socket).on('line', (line) => take(socket, line));
+    createInterface(socket)
+      .on('error', () => socket.destroy())
+      .on('line', (line) => take(socket, line));
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -76,6 +85,7 @@ export async function startVendor(clock: Clock): Promise<Vendor> {
     port: address.port,
     received,
     async [Symbol.asyncDispose]() {
+      stop.abort();
       for (const socket of sockets) socket.destroy();
       server.close();
       await once(server, 'close');

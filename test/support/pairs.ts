@@ -33,50 +33,51 @@ export interface ClusterRig extends PairRig {
 
 export type PairName = 'sqlite+sqlite' | 'mongo+jetstream';
 
-const STARTING_MS = 30_000;
+const CLOSING_MS = 30_000;
 
-/** Runs the suite on every pair; on one whose servers the machine lacks it is skipped by name. */
-export function onEachPair(what: string, suite: (rig: PairRig) => void): void {
-  onEmbedded(what, suite);
-  onCluster(what, suite);
-}
+/** By what each is about. */
+export type Suites<Rig extends PairRig> = Readonly<Record<string, (rig: Rig) => void>>;
 
-export function onEmbedded(what: string, suite: (rig: PairRig) => void): void {
+/** Runs the suites on SQLite alone, which needs no server. */
+export function onEmbedded(what: string, suites: Suites<PairRig>): void {
   describe(`${what}: sqlite+sqlite`, () => {
-    const owned = new AsyncDisposableStack();
-    suite({ name: 'sqlite+sqlite', owned, store: () => embeddedStore(owned) });
-    after('close', () => owned.disposeAsync());
+    describeEach(suites, (owned) => ({ name: 'sqlite+sqlite', owned, store: () => embeddedStore(owned) }));
   });
 }
 
-/** For what only a cluster can do, or only a server can suffer. */
-export function onCluster(what: string, suite: (rig: ClusterRig) => void): void {
+/** Runs the suites on MongoDB and JetStream; where the machine lacks a server they are skipped by name. */
+export function onCluster(what: string, suites: Suites<ClusterRig>): void {
   const missing = mongoMissing() ?? natsMissing();
-  if (missing !== undefined) return void describe.skip(`${what}: mongo+jetstream (${missing})`, () => clusterSuite(suite));
-  describe(`${what}: mongo+jetstream`, () => clusterSuite(suite));
+  if (missing === undefined) describe(`${what}: mongo+jetstream`, () => clusterSuites(suites));
+  else describe.skip(`${what}: mongo+jetstream (${missing})`, () => clusterSuites(suites));
 }
 
-function clusterSuite(suite: (rig: ClusterRig) => void): void {
-  const owned = new AsyncDisposableStack();
+/** One MongoDB for all, with a database for each store. */
+function clusterSuites(suites: Suites<ClusterRig>): void {
   let mongo: MongoServer | undefined;
   before('start MongoDB', async function () {
     this.timeout(MONGO_START_DEADLINE_MS);
-    const started = await startMongo();
-    owned.defer(() => started.stop());
-    mongo = started;
+    mongo = await startMongo();
   });
-  suite({
-    name: 'mongo+jetstream',
-    owned,
-    store: () => {
-      if (!mongo) throw new Error('MongoDB was not started');
-      return clusterStore(mongo, owned);
-    },
-  });
-  after('close', function () {
-    this.timeout(STARTING_MS);
-    return owned.disposeAsync();
-  });
+  const store = (owned: AsyncDisposableStack): Promise<ClusterStore> => {
+    if (!mongo) throw new Error('MongoDB was not started');
+    return clusterStore(mongo, owned);
+  };
+  describeEach(suites, (owned) => ({ name: 'mongo+jetstream', owned, store: () => store(owned) }));
+  after('stop MongoDB', () => mongo?.stop());
+}
+
+function describeEach<Rig extends PairRig>(suites: Suites<Rig>, rigOf: (owned: AsyncDisposableStack) => Rig): void {
+  for (const [title, suite] of Object.entries(suites)) {
+    describe(title, () => {
+      const owned = new AsyncDisposableStack();
+      suite(rigOf(owned));
+      after('close', function () {
+        this.timeout(CLOSING_MS);
+        return owned.disposeAsync();
+      });
+    });
+  }
 }
 
 async function embeddedStore(owned: AsyncDisposableStack): Promise<PairStore> {

@@ -117,7 +117,7 @@ export class TestCarillon implements AsyncDisposable {
       if (FINAL.has(found.status)) throw new Error(`it ended as ${Status[found.status]} ${Reason[found.reason]}`);
       return undefined;
     };
-    return eventually(`${Status[status]}`, ask, deadlineMs);
+    return eventually(Status[status], ask, deadlineMs);
   }
 
   /** Waits until it is PENDING for a reason. */

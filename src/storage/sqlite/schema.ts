@@ -47,9 +47,6 @@ const MIGRATIONS: readonly string[] = [
   -- The bounded count of a lane's backlog. Partial, because few rows are queued at any moment.
   CREATE INDEX notification_queued ON notification (lane) WHERE status = 'queued';
 
-  -- Where retention goes on. Partial, so that it does not walk over everything it has erased already.
-  CREATE INDEX notification_content ON notification (id) WHERE erased = 0;
-
   CREATE TABLE attachment (
     id TEXT NOT NULL,
     position INTEGER NOT NULL,
@@ -91,6 +88,7 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX job_ready ON job (lane, seq) WHERE state = 'ready';
   CREATE INDEX job_delayed ON job (ready_at) WHERE state = 'delayed';
 
+  -- No index but the order itself: three events are written per notification, and only a watcher that resumes reads them.
   -- AUTOINCREMENT: a number is never used twice, not even after retention has emptied the table.
   CREATE TABLE event (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -100,10 +98,6 @@ const MIGRATIONS: readonly string[] = [
     stored_at REAL NOT NULL,
     body TEXT NOT NULL
   ) STRICT;
-  -- One for each filter, because a read runs on the main thread and must not walk over millions of other events.
-  CREATE INDEX event_by_tenant ON event (tenant);
-  CREATE INDEX event_by_group ON event (group_id);
-  CREATE INDEX event_by_notification ON event (notification_id);
   `,
 ];
 

@@ -69,8 +69,9 @@ const ACQUIRE_LEASE = `
 const RELEASE_LEASE = 'DELETE FROM lease WHERE name = ? AND holder = ?';
 
 const SETTLED = `status IN (${FINAL_STATUSES}) AND updated_at < ?2`;
+/** Looks at a bounded number of rows, whatever they are, because reads run on the main thread. */
 const TO_ERASE = `
-  SELECT id FROM notification WHERE id > ?1 AND id < ?3 AND erased = 0 AND ${SETTLED} ORDER BY id LIMIT ?4`;
+  SELECT id, erased = 0 AND ${SETTLED} AS due FROM notification WHERE id > ?1 AND id < ?3 ORDER BY id LIMIT ?4`;
 /** Those of the given ids that are still settled: one of them may have been re-driven meanwhile. */
 const STILL_SETTLED = `FROM notification WHERE id IN (SELECT value FROM json_each(?1)) AND ${SETTLED}`;
 const ERASE_SPEC = `
@@ -206,16 +207,17 @@ export class SqliteStorage implements Storage {
     limit: number,
   ): Promise<string | undefined> {
     const found = this.#session.read(TO_ERASE, [aboveId, settledBefore, belowId, limit]);
-    const ids = found.map((row) => text(row, 'id'));
-    if (ids.length === 0) return undefined;
-    const rows = [[JSON.stringify(ids), settledBefore]];
+    const last = found.at(-1);
+    if (!last) return undefined;
+    const ids = found.filter((row) => number(row, 'due') === 1).map((row) => text(row, 'id'));
+    const rows = ids.length > 0 ? [[JSON.stringify(ids), settledBefore]] : [];
     await this.#session.write([
       { sql: ERASE_SPEC, rows },
       { sql: ERASE_RENDERED, rows },
       { sql: ERASE_ATTACHMENTS, rows },
       { sql: MARK_ERASED, rows },
     ]);
-    return ids.at(-1);
+    return text(last, 'id');
   }
 
   async deleteRows(belowId: string, settledBefore: number, limit: number): Promise<number> {

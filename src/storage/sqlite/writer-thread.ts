@@ -30,6 +30,8 @@ export class WriterThread implements AsyncDisposable {
   readonly #ready = Promise.withResolvers<void>();
   /** Answers come in the order of the requests. */
   readonly #waiting: Waiter[] = [];
+  /** Not sent yet. */
+  readonly #outgoing: (readonly Step[])[] = [];
   #gone: WriterGone | undefined;
   #commits = 0;
 
@@ -71,7 +73,8 @@ export class WriterThread implements AsyncDisposable {
   async run(steps: readonly Step[]): Promise<readonly StepResult[]> {
     this.check();
     const { promise, resolve, reject } = Promise.withResolvers<readonly StepResult[]>();
-    this.#send(steps);
+    // What one turn of the event loop asks for goes over in one message: a message costs more than what it carries.
+    if (this.#outgoing.push(steps) === 1) setImmediate(() => this.#flush());
     this.#waiting.push({ resolve, reject });
     return promise;
   }
@@ -80,9 +83,14 @@ export class WriterThread implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#gone) {
       this.#gone = new WriterGone('the database is closed');
+      this.#flush();
       this.#send('close');
     }
     await this.#exited;
+  }
+
+  #flush(): void {
+    if (this.#outgoing.length > 0) this.#send(this.#outgoing.splice(0));
   }
 
   #send(request: Request): void {

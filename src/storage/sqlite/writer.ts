@@ -20,8 +20,8 @@ export interface StepResult {
   readonly rows: readonly Row[];
 }
 
-/** The steps of a request take place together or not at all. */
-export type Request = readonly Step[] | 'close';
+/** Requests, each of steps that take place together or not at all. */
+export type Request = readonly (readonly Step[])[] | 'close';
 
 /** An Error loses its code on the way between threads. */
 export interface Failure {
@@ -118,7 +118,7 @@ function serve(port: MessagePort, writer: Writer): void {
     const group: (readonly Step[])[] = [];
     let next: Request | undefined = first;
     while (next !== undefined && next !== 'close') {
-      group.push(next);
+      group.push(...next);
       next = group.length < MAX_GROUP ? waiting(port) : undefined;
     }
     if (group.length > 0) port.postMessage(writer.commit(group) satisfies Answer);

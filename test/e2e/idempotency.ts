@@ -4,13 +4,13 @@ import { Code } from '@connectrpc/connect';
 import { expect } from 'chai';
 import { Channel, Status } from '../../gen/carillon/v1/notification_pb.js';
 import type { SendNotificationResponse, SendResult } from '../../gen/carillon/v1/notification_service_pb.js';
-import { onEachPair } from '../support/pairs.ts';
+import type { PairRig } from '../support/pairs.ts';
 import { failureOf } from '../support/rpc-server.ts';
 import { TestCarillon } from '../support/start-carillon.ts';
 import { inApp, sms } from './samples.ts';
 import { type ScriptedProvider, scriptedProvider, SENT, through } from './scripted-provider.ts';
 
-onEachPair('sending many times', (rig) => {
+export function sendingManyTimes(rig: PairRig): void {
   let carillon: TestCarillon;
   let provider: ScriptedProvider;
 
@@ -162,4 +162,4 @@ onEachPair('sending many times', (rig) => {
     }
     expect(sequences).to.deep.equal([7n, 8n]);
   });
-});
+}

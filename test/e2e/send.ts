@@ -2,13 +2,13 @@ import { expect } from 'chai';
 import { Webhook } from 'standardwebhooks';
 import { Channel, Outcome, Priority, Status } from '../../gen/carillon/v1/notification_pb.js';
 import type { NotificationEvent } from '../../gen/carillon/v1/notification_pb.js';
-import { onEachPair } from '../support/pairs.ts';
+import type { PairRig } from '../support/pairs.ts';
 import { type NotificationInit, onlyId, type Protocol, TestCarillon } from '../support/start-carillon.ts';
 import { type StartedHttp, startHttp } from '../support/start-http.ts';
 import { type StartedSmtp, startSmtp } from '../support/start-smtp.ts';
 import { inApp, mail, realMail, realWebhooks, RECIPIENT, sampleData, SECRET, requestsFor, webhook } from './samples.ts';
 
-onEachPair('sending', (rig) => {
+export function sending(rig: PairRig): void {
   let smtp: StartedSmtp;
   let http: StartedHttp;
   let carillon: TestCarillon;
@@ -30,7 +30,10 @@ onEachPair('sending', (rig) => {
   const mailTo = (address: string) => smtp.mails.filter((one) => one.to.includes(address));
 
   it('an order confirmation arrives as a mail made from its template', async () => {
-    const id = await carillon.sendOne({ ...orderConfirmation, recipient: { ...RECIPIENT, email: 'order@example.com' } });
+    const id = await carillon.sendOne({
+      ...orderConfirmation,
+      recipient: { ...RECIPIENT, email: 'order@example.com' },
+    });
     const sent = await carillon.until(id, Status.SENT);
     const [received, ...more] = mailTo('order@example.com');
     expect(more).to.deep.equal([]);
@@ -92,7 +95,12 @@ onEachPair('sending', (rig) => {
   }
 
   it('the row tells the whole story afterwards', async () => {
-    const input = inApp({ priority: Priority.HIGH, metadata: { order: '7' }, data: { a: [1, 'b'] }, category: 'marketing' });
+    const input = inApp({
+      priority: Priority.HIGH,
+      metadata: { order: '7' },
+      data: { a: [1, 'b'] },
+      category: 'marketing',
+    });
     const id = await carillon.sendOne(input);
     const row = await carillon.until(id, Status.SENT);
     expect(row.history.map(({ status }) => Status[status])).to.deep.equal(['QUEUED', 'PROCESSING', 'SENT']);
@@ -170,4 +178,4 @@ onEachPair('sending', (rig) => {
       expect(notification?.status).to.equal(Status.SENT);
     });
   }
-});
+}

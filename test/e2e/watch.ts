@@ -6,7 +6,7 @@ import type { WatchNotificationsResponse } from '../../gen/carillon/v1/notificat
 import { ErrorInfoSchema } from '../../gen/google/rpc/errors_pb.js';
 import type { Feed, FeedEvent } from '../../src/feed/feed.ts';
 import type { Ports } from '../../src/service.ts';
-import { onEachPair } from '../support/pairs.ts';
+import type { PairRig } from '../support/pairs.ts';
 import { failureOf } from '../support/rpc-server.ts';
 import { anEvent } from '../support/sample.ts';
 import { onlyId, TestCarillon } from '../support/start-carillon.ts';
@@ -18,7 +18,7 @@ interface Step {
   readonly token: string;
 }
 
-onEachPair('watching', (rig) => {
+export function watching(rig: PairRig): void {
   let carillon: TestCarillon;
   let feed: Feed;
 
@@ -129,9 +129,9 @@ onEachPair('watching', (rig) => {
     for (const { version } of await steps(rest, (step) => step.version === 6_000)) seen.push(version);
     expect(seen).to.deep.equal(Array.from({ length: 6_000 }, (_, n) => n + 1));
   });
-});
+}
 
-onEachPair('the end of the feed’s memory', (rig) => {
+export function endOfMemory(rig: PairRig): void {
   it('a token from before the oldest event is OUT_OF_RANGE', async () => {
     let forgets = false;
     await using carillon = await TestCarillon.start({
@@ -145,7 +145,7 @@ onEachPair('the end of the feed’s memory', (rig) => {
     const failure = await failureOf(carillon.client.watchNotifications({ afterToken: watchToken }));
     expect(failure).to.include({ code: Code[Code.OutOfRange], reason: 'WATCH_TOKEN_OUT_OF_RANGE' });
   });
-});
+}
 
 /** Stores events as the pipeline does, in the caller's tenant, with versions from 1 up. */
 async function flood(feed: Feed, groupId: string, count: number): Promise<void> {

@@ -4,16 +4,25 @@ import { expect } from 'chai';
 import { Priority, Reason, Status } from '../../gen/carillon/v1/notification_pb.js';
 import { CancelResult } from '../../gen/carillon/v1/notification_service_pb.js';
 import { eventually } from '../support/eventually.ts';
-import { onEachPair, type PairRig } from '../support/pairs.ts';
+import type { PairRig } from '../support/pairs.ts';
 import { failureOf } from '../support/rpc-server.ts';
 import { TestCarillon } from '../support/start-carillon.ts';
 import { inApp, mail, quickRetries, sms } from './samples.ts';
-import { BUSY, DOWN, LOST, Playbook, type ScriptedProvider, scriptedProvider, SENT, through } from './scripted-provider.ts';
+import {
+  BUSY,
+  DOWN,
+  LOST,
+  Playbook,
+  type ScriptedProvider,
+  scriptedProvider,
+  SENT,
+  through,
+} from './scripted-provider.ts';
 
 const HOUR = 3_600_000;
 const in_ = (ms: number) => timestampFromMs(Date.now() + ms);
 
-onEachPair('times', (rig) => {
+export function times(rig: PairRig): void {
   let carillon: TestCarillon;
   let provider: ScriptedProvider;
 
@@ -52,9 +61,9 @@ onEachPair('times', (rig) => {
     expect(cancelled.attempts).to.have.length(1);
     expect(provider.calls.filter(({ message }) => message.notificationId === id)).to.have.length(1);
   });
-});
+}
 
-onEachPair('cancelling', (rig) => {
+export function cancelling(rig: PairRig): void {
   const playbook = new Playbook('sms');
   let carillon: TestCarillon;
 
@@ -64,13 +73,13 @@ onEachPair('cancelling', (rig) => {
   });
 
   it('a pending one is CANCELLED and never sent, and a repeat says the same', async () => {
-    const id = await carillon.sendOne(sms({ type: 'pending', scheduledFor: in_(400) }));
+    const id = await carillon.sendOne(sms({ type: 'pending', scheduledFor: in_(1_500) }));
     for (const _ of [1, 2]) {
       const { result, status } = await carillon.client.cancelNotification({ id });
       expect({ result, status }).to.deep.equal({ result: CancelResult.CANCELLED, status: Status.CANCELLED });
     }
     // One that was due later has been sent: the cancelled one had its chance.
-    await carillon.until(await carillon.sendOne(sms({ type: 'later', scheduledFor: in_(500) })), Status.SENT);
+    await carillon.until(await carillon.sendOne(sms({ type: 'later', scheduledFor: in_(1_600) })), Status.SENT);
     expect(playbook.calls('pending')).to.have.length(0);
     expect((await carillon.get(id)).reason).to.equal(Reason.CANCELLED_BY_CALLER);
   });
@@ -108,9 +117,9 @@ onEachPair('cancelling', (rig) => {
     const failure = await failureOf(carillon.client.cancelNotification({ id: '019a0000-0000-7000-8000-000000000000' }));
     expect(failure).to.include({ code: Code[Code.NotFound], reason: 'NOTIFICATION_NOT_FOUND' });
   });
-});
+}
 
-onEachPair('priorities', (rig) => {
+export function priorities(rig: PairRig): void {
   it('with a backlog on one slot the urgent go first, and the low are not starved', async function () {
     this.timeout(20_000);
     const order = await orderOfBacklog(rig);
@@ -124,7 +133,7 @@ onEachPair('priorities', (rig) => {
     // Lanes are served 8 : 4 : 2 : 1 while all have work, so the first of the low ones comes within two rounds.
     expect(order.indexOf('low')).to.be.below(30);
   });
-});
+}
 
 /** Queues twelve of each priority behind one call that is held, low ones first, and answers the order of the calls. */
 async function orderOfBacklog(rig: PairRig): Promise<string[]> {

@@ -4,7 +4,7 @@ import { Code } from '@connectrpc/connect';
 import { expect } from 'chai';
 import { Channel, Reason, Status } from '../../gen/carillon/v1/notification_pb.js';
 import { DecisionLayer, Verdict } from '../../gen/carillon/v1/notification_service_pb.js';
-import { onEachPair } from '../support/pairs.ts';
+import type { PairRig } from '../support/pairs.ts';
 import { failureOf } from '../support/rpc-server.ts';
 import { type NotificationClient, onlyId, TestCarillon } from '../support/start-carillon.ts';
 import { inApp, RECIPIENT, sampleData, sms } from './samples.ts';
@@ -12,7 +12,7 @@ import { inApp, RECIPIENT, sampleData, sms } from './samples.ts';
 const NOBODY = '019a0000-0000-7000-8000-000000000000';
 const HOUR = 3_600_000;
 
-onEachPair('reading', (rig) => {
+export function reading(rig: PairRig): void {
   let carillon: TestCarillon;
 
   before(async () => {
@@ -119,7 +119,9 @@ onEachPair('reading', (rig) => {
   it('explaining tells channel by channel why nothing would be sent', async () => {
     const channels = [Channel.SLACK, Channel.IN_APP];
     const recipient = { id: 'a', slackAddress: 'C123' };
-    const { explanations } = await carillon.client.explainNotification({ notification: inApp({ channels, recipient }) });
+    const { explanations } = await carillon.client.explainNotification({
+      notification: inApp({ channels, recipient }),
+    });
     expect(explanations.map(({ verdict }) => verdict)).to.deep.equal([Verdict.DROP, Verdict.SEND]);
     expect(explanations[0]).to.include({ reason: Reason.NO_PROVIDER, layer: DecisionLayer.ROUTE });
     const expiresAt = timestampFromMs(Date.now() - 1_000);
@@ -141,9 +143,9 @@ onEachPair('reading', (rig) => {
     const failed = await carillon.until(await carillon.sendOne(inApp(input)), Status.FAILED);
     expect(failed.reason).to.equal(Reason.NO_PROVIDER);
   });
-});
+}
 
-onEachPair('tenants and scopes', (rig) => {
+export function tenantsAndScopes(rig: PairRig): void {
   let carillon: TestCarillon;
   const entry = (name: string, tenant: string, scopes: string): string => {
     const sha256 = createHash('sha256').update(`key-${name}`).digest('hex');
@@ -213,4 +215,4 @@ onEachPair('tenants and scopes', (rig) => {
     const sent = await as('sender').sendNotification({ notification: inApp() });
     expect((await as('reader').getNotification({ id: onlyId(sent) })).notification?.groupId).to.equal(sent.groupId);
   });
-});
+}

@@ -12,7 +12,7 @@ import {
   UnknownOutcomePolicy,
 } from '../../gen/carillon/v1/notification_pb.js';
 import { eventually } from '../support/eventually.ts';
-import { onEachPair } from '../support/pairs.ts';
+import type { PairRig } from '../support/pairs.ts';
 import { TestCarillon } from '../support/start-carillon.ts';
 import { type StartedHttp, startHttp } from '../support/start-http.ts';
 import { quickRetries, realWebhooks, requestsFor, sms, webhook } from './samples.ts';
@@ -26,7 +26,7 @@ const attemptsOf = (row: Notification): [number, string, string[]][] =>
     results.map(({ outcome }) => Outcome[outcome]),
   ]);
 
-onEachPair('retries', (rig) => {
+export function retries(rig: PairRig): void {
   const playbook = new Playbook('sms');
   const devices = new Playbook('push');
   let http: StartedHttp;
@@ -115,7 +115,9 @@ onEachPair('retries', (rig) => {
       const failed = await carillon.until(await carillon.sendOne(sms({ type, priority })), Status.FAILED);
       expect(failed.reason).to.equal(Reason.ATTEMPTS_EXHAUSTED);
       expect(playbook.calls(type)).to.have.length(attempts);
-      expect(failed.attempts.map(({ number }) => number)).to.deep.equal(Array.from({ length: attempts }, (_, n) => n + 1));
+      expect(failed.attempts.map(({ number }) => number)).to.deep.equal(
+        Array.from({ length: attempts }, (_, n) => n + 1),
+      );
     });
   }
 
@@ -169,9 +171,9 @@ onEachPair('retries', (rig) => {
     expect(attemptsOf(sent).map(([, , outcomes]) => outcomes)).to.deep.equal([['UNKNOWN'], ['SENT']]);
     expect(requestsFor(http, id)).to.have.length(2);
   });
-});
+}
 
-onEachPair('re-driving', (rig) => {
+export function reDriving(rig: PairRig): void {
   const playbook = new Playbook('sms');
   let carillon: TestCarillon;
   let healed = false;
@@ -256,4 +258,4 @@ onEachPair('re-driving', (rig) => {
       (thrown: unknown) => expect(thrown).to.have.property('code', Code.InvalidArgument),
     );
   });
-});
+}
