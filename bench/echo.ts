@@ -27,7 +27,8 @@ function definition(method: DescMethod, streams: boolean): object {
 
 const reply = <D extends DescMessage>(schema: D, init: MessageInitShape<D>): Message => create(schema, init);
 const { sendNotification, batchSendNotifications, sendNotificationStream } = NotificationService.method;
-const send: handleUnaryCall<Message, Message> = (_call, answer) => answer(null, reply(sendNotification.output, ACCEPTED));
+const send: handleUnaryCall<Message, Message> = (_call, answer) =>
+  answer(null, reply(sendNotification.output, ACCEPTED));
 const batch: handleUnaryCall<{ requests: readonly unknown[] }, Message> = ({ request }, answer) =>
   answer(null, reply(batchSendNotifications.output, { results: request.requests.map(() => RESULT) }));
 const stream: handleBidiStreamingCall<{ sequence: bigint }, Message> = (call) => {

@@ -54,34 +54,42 @@ export function sampleRequest(): SendNotificationRequest {
 type Answered = (refused: number) => void;
 
 /** A way to send a number of notifications; calls back with how many of them were refused. */
-type Send = (answered: Answered) => void;
+interface Sender {
+  send(answered: Answered): void;
+  /** Nothing more is sent. */
+  end(): void;
+}
 
 const keep = (bytes: Buffer): Buffer => bytes;
 
-function unary(client: Client): Send {
+function unary(client: Client): Sender {
   const request = Buffer.from(toBinary(SendNotificationRequestSchema, sampleRequest()));
-  return (answered) => {
+  const send = (answered: Answered): void => {
     client.makeUnaryRequest(`${SERVICE}/SendNotification`, keep, keep, request, (error, reply) => {
       if (error) throw error;
       if (reply) fromBinary(SendNotificationResponseSchema, reply);
       answered(0);
     });
   };
+  return { send, end: () => {} };
 }
 
-function batch(client: Client, size: number): Send {
-  const message = create(BatchSendNotificationsRequestSchema, { requests: Array.from({ length: size }, sampleRequest) });
+function batch(client: Client, size: number): Sender {
+  const message = create(BatchSendNotificationsRequestSchema, {
+    requests: Array.from({ length: size }, sampleRequest),
+  });
   const request = Buffer.from(toBinary(BatchSendNotificationsRequestSchema, message));
-  return (answered) => {
+  const send = (answered: Answered): void => {
     client.makeUnaryRequest(`${SERVICE}/BatchSendNotifications`, keep, keep, request, (error, reply) => {
       if (error) throw error;
       const { results } = fromBinary(BatchSendNotificationsResponseSchema, reply ?? Buffer.alloc(0));
       answered(results.filter(({ result }) => result.case !== 'accepted').length);
     });
   };
+  return { send, end: () => {} };
 }
 
-function stream(client: Client): Send {
+function stream(client: Client): Sender {
   const message = create(SendNotificationStreamRequestSchema, { sequence: 1n, request: sampleRequest() });
   const request = Buffer.from(toBinary(SendNotificationStreamRequestSchema, message));
   const call = client.makeBidiStreamRequest(`${SERVICE}/SendNotificationStream`, keep, keep);
@@ -90,10 +98,11 @@ function stream(client: Client): Send {
     const { result } = fromBinary(SendNotificationStreamResponseSchema, reply);
     waiting.shift()?.(result?.result.case === 'accepted' ? 0 : 1);
   });
-  return (answered) => {
+  const send = (answered: Answered): void => {
     waiting.push(answered);
     call.write(request);
   };
+  return { send, end: () => call.end() };
 }
 
 async function run(options: LoadOptions): Promise<LoadResult> {
@@ -103,7 +112,8 @@ async function run(options: LoadOptions): Promise<LoadResult> {
   });
   const perCall = options.mode === 'batch' ? options.batch : 1;
   const calls = Math.ceil(options.count / perCall);
-  const send = options.mode === 'unary' ? unary(client) : options.mode === 'batch' ? batch(client, perCall) : stream(client);
+  const { send, end } =
+    options.mode === 'unary' ? unary(client) : options.mode === 'batch' ? batch(client, perCall) : stream(client);
   const latencies: number[] = [];
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const startedAt = performance.now();
@@ -131,6 +141,7 @@ async function run(options: LoadOptions): Promise<LoadResult> {
   await promise;
   clearInterval(pacer);
   const seconds = (performance.now() - startedAt) / 1_000;
+  end();
   client.close();
   return { perSecond: (calls * perCall) / seconds, p50: quantile(latencies, 0.5), p99: quantile(latencies, 0.99) };
 }
@@ -140,6 +151,4 @@ if (main === import.meta.filename && argument !== undefined) {
   // The one caller is `bench/processes.ts`, which wrote it from LoadOptions.
   const result = await run(JSON.parse(argument) as LoadOptions);
   process.stdout.write(`${JSON.stringify(result)}\n`);
-  // A stream that is still open would keep the process.
-  process.exit(0);
 }

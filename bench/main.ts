@@ -47,7 +47,9 @@ const round = (value: number): string => Math.round(value).toLocaleString('en');
 function report(name: string, perSecond: number, limit: number, target: number, more = ''): void {
   const ratio = perSecond / limit;
   const verdict = ratio >= target ? 'ok' : `below ${target}`;
-  say(`  ${name.padEnd(24)}${round(perSecond).padStart(9)}/s  limit ${round(limit).padStart(8)}/s  ratio ${ratio.toFixed(2)} ${verdict}${more}`);
+  say(
+    `  ${name.padEnd(24)}${round(perSecond).padStart(9)}/s  limit ${round(limit).padStart(8)}/s  ratio ${ratio.toFixed(2)} ${verdict}${more}`,
+  );
 }
 
 const times = (perSecond: number, n: number): number => perSecond / n;
@@ -100,13 +102,17 @@ const clientOf = (grpc: string): Carillon =>
 /** Asks from outside, seldom enough to cost nothing: a watcher on the same two cores would be too slow for this. */
 async function allSettled(client: Carillon): Promise<void> {
   for (const status of [Status.QUEUED, Status.PROCESSING, Status.PENDING]) {
-    while ((await client.listNotifications({ filter: { status }, pageSize: 1 })).notifications.length > 0) await sleep(50);
+    while ((await client.listNotifications({ filter: { status }, pageSize: 1 })).notifications.length > 0)
+      await sleep(50);
   }
 }
 
 type Carillon = ReturnType<typeof createClient<typeof NotificationService>>;
 
-function watchSent(client: Carillon, count: number): { readonly standing: Promise<void>; readonly all: Promise<number[]> } {
+function watchSent(
+  client: Carillon,
+  count: number,
+): { readonly standing: Promise<void>; readonly all: Promise<number[]> } {
   const standing = Promise.withResolvers<void>();
   const follow = async (): Promise<number[]> => {
     const acceptedAt = new Map<string, number>();
@@ -166,7 +172,13 @@ async function benchSmtp(pair: Pair, raw: RawSteps, echoed: number): Promise<voi
     `notifications.email.smtp.max_connections=${SMTP_CONNECTIONS}`,
   ]);
   const { perSecond, p50, p99 } = await deliver(service.grpc, count);
-  report('accept → SMTP', perSecond, bare, 0.85, `  p50 ${p50.toFixed(0)} ms  p99 ${p99.toFixed(0)} ms at 100/s (limit: bare nodemailer pool)`);
+  report(
+    'accept → SMTP',
+    perSecond,
+    bare,
+    0.85,
+    `  p50 ${p50.toFixed(0)} ms  p99 ${p99.toFixed(0)} ms at 100/s (limit: bare nodemailer pool)`,
+  );
   report('accept → SMTP', perSecond, deliverLimit(raw, echoed, { smtp: bare }), 0.5, ' (limit: all steps)');
 }
 
@@ -202,7 +214,10 @@ async function bench(pair: Pair): Promise<void> {
   say(`\n${pair.name}`);
   const raw = await pair.raw();
   const echoes = { unary: await echo('unary'), batch: await echo('batch'), stream: await echo('stream') };
-  const steps = Object.entries({ ...raw, ...Object.fromEntries(Object.entries(echoes).map(([k, v]) => [`echo ${k}`, v])) });
+  const steps = Object.entries({
+    ...raw,
+    ...Object.fromEntries(Object.entries(echoes).map(([k, v]) => [`echo ${k}`, v])),
+  });
   say(`  raw steps, per second: ${steps.map(([name, perSecond]) => `${name} ${round(perSecond)}`).join(', ')}`);
   if (wants('accept')) await benchAccept(pair, raw, echoes);
   if (wants('deliver')) await benchDeliver(pair, raw, echoes.stream);
@@ -221,7 +236,8 @@ let stores = 0;
 
 const embedded: Pair = {
   name: 'sqlite + sqlite',
-  start: (settings) => started(new AsyncDisposableStack(), [`store.sqlite.path=${join(directory, `${++stores}.db`)}`, ...settings]),
+  start: (settings) =>
+    started(new AsyncDisposableStack(), [`store.sqlite.path=${join(directory, `${++stores}.db`)}`, ...settings]),
   raw: () => rawSqlite(directory),
 };
 

@@ -5,7 +5,11 @@ export function quantile(values: readonly number[], q: number): number {
 }
 
 /** Operations per second of `run` with so many under way at a time. */
-export async function rateOf(count: number, inFlight: number, run: (index: number) => Promise<unknown>): Promise<number> {
+export async function rateOf(
+  count: number,
+  inFlight: number,
+  run: (index: number) => Promise<unknown>,
+): Promise<number> {
   let started = 0;
   const lane = async (): Promise<void> => {
     while (started < count) await run(started++);

@@ -81,7 +81,10 @@ async function rawMongo(url: string): Promise<Pick<RawSteps, 'insert' | 'update'
   const body = { spec: { text: SPEC }, state: { text: STATE } };
   const groups = MONGO_ROWS / GROUP;
   const insert = await rateOf(groups, 1, (group) =>
-    items.insertMany(groupOf(group).map((_id) => ({ _id, version: 1, ...body })), { ordered: false }),
+    items.insertMany(
+      groupOf(group).map((_id) => ({ _id, version: 1, ...body })),
+      { ordered: false },
+    ),
   );
   const update = await rateOf(groups, 1, (group) =>
     items.bulkWrite(

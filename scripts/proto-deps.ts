@@ -62,11 +62,7 @@ const lines = [
   'syntax = "proto2";',
   `package ${file.proto.package};`,
   ...file.dependencies.map((d) => `import "${d.name}.proto";`),
-  ...file.extensions.flatMap((e) => [
-    `extend .${e.extendee.typeName} {`,
-    ...indent([fieldLine(e, labelOf(e))]),
-    '}',
-  ]),
+  ...file.extensions.flatMap((e) => [`extend .${e.extendee.typeName} {`, ...indent([fieldLine(e, labelOf(e))]), '}']),
   ...file.enums.flatMap(printEnum),
   ...file.messages.flatMap(printMessage),
 ];

@@ -13,7 +13,9 @@ function clientCommand(name: string, description: string): Command {
     .option('--key <key>', 'API key, where the service asks for one');
 }
 
-const program = new Command('carillon').description('A notification service: accepts, stores, delivers, retries, watches.');
+const program = new Command('carillon').description(
+  'A notification service: accepts, stores, delivers, retries, watches.',
+);
 
 program
   .command('serve', { isDefault: true })

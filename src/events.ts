@@ -84,7 +84,12 @@ export function createEvents(log: Log, now: () => number = Date.now): Events {
       seldom(`store_failed ${step}`, { event: 'store_failed', step }, error, 'the store failed'),
     feedAppendFailed: (error) => seldom('feed_failed', { event: 'feed_failed' }, error, 'the status feed failed'),
     backgroundFailed: (error) =>
-      seldom('background_failed', { event: 'background_failed' }, error, 'work in the background failed; it is repeated'),
+      seldom(
+        'background_failed',
+        { event: 'background_failed' },
+        error,
+        'work in the background failed; it is repeated',
+      ),
     queueUnreachable: (error) =>
       log.warn(
         { event: 'queue_unreachable', err: describeError(error) },

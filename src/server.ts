@@ -80,7 +80,12 @@ interface Listener {
   cut(): void;
 }
 
-/** Opens both listeners. Rejects with one Error that names the address when a port cannot be had; nothing is open then. */
+/** A port cannot be had; the message names listener and address. */
+export class ListenError extends Error {
+  override readonly name = 'ListenError';
+}
+
+/** Opens both listeners. Rejects with one ListenError that names the address when a port cannot be had; nothing is open then. */
 export async function startServer(options: ServerOptions): Promise<Server> {
   const draining = new AbortController();
   const chain = new Chain({
@@ -248,7 +253,7 @@ function requestListener(
   };
 }
 
-function cannotListen(listener: string, { host, port }: Address, cause: Error): Error {
+function cannotListen(listener: string, { host, port }: Address, cause: Error): ListenError {
   const why = cause.message.includes('EADDRINUSE') ? 'the port is in use' : cause.message;
-  return new Error(`cannot listen for ${listener} on ${host}:${port}: ${why}`, { cause });
+  return new ListenError(`cannot listen for ${listener} on ${host}:${port}: ${why}`, { cause });
 }

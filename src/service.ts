@@ -23,9 +23,10 @@ import { Worker } from './pipeline/worker.ts';
 import type { Provider } from './providers/provider.ts';
 import type { Queue } from './queue/queue.ts';
 import { Readiness } from './readiness.ts';
+import type { ServiceImplementation } from './rpc/handler.ts';
 import { createNotificationService } from './rpc/notification-service.ts';
 import { startServer } from './server.ts';
-import type { Server } from './server.ts';
+import type { Server, ServerOptions } from './server.ts';
 import type { Storage } from './storage/storage.ts';
 
 export interface Ports {
@@ -46,8 +47,8 @@ export interface ServiceOptions {
 }
 
 export interface Service {
-  /** Where the API listens; not set without the role `api`. */
-  readonly addresses: Server['addresses'] | undefined;
+  /** Where the API listens; without the role `api` only health and reflection answer there. */
+  readonly addresses: Server['addresses'];
   /** Stops intake, finishes or gives back what is in flight, publishes what is known; ends within the deadline. */
   close(deadlineMs: number): Promise<void>;
 }
@@ -67,43 +68,43 @@ const PATIENCE = 0.6;
 export async function startService(options: ServiceOptions): Promise<Service> {
   const { config, ports, events, clock = systemClock, random = systemRandom } = options;
   const { storage, queue, feed } = ports;
-  const publisher = new Publisher({ feed, storage, clock, events });
-  const core: Core = {
-    clock,
-    random,
-    publisher,
-    rows: new Rows(storage, publisher),
-    dispatcher: new Dispatcher({ queue, storage, clock, events, maxOutbox: config.limits.maxOutbox }),
-  };
+  // Taken down in the opposite order, also when a later part cannot start.
+  await using starting = new AsyncDisposableStack();
+  const publisher = starting.use(new Publisher({ feed, storage, clock, events }));
+  const dispatcher = starting.use(
+    new Dispatcher({ queue, storage, clock, events, maxOutbox: config.limits.maxOutbox }),
+  );
+  const core: Core = { clock, random, publisher, dispatcher, rows: new Rows(storage, publisher) };
   const has = (role: Config['roles'][number]): boolean => config.roles.includes(role);
-  const api = has('api') ? await startApi(options, core) : undefined;
-  const workers = has('worker') ? startWorkers(options, core) : undefined;
-  const scheduler = has('scheduler') ? startScheduler(options, core) : undefined;
+  const hasApi = has('api');
+  const services = hasApi ? [notificationService(options, core, starting.use(new WatchHub(feed)))] : [];
+  // Accepting goes on while the queue is away, so the readiness of the API is the store's alone.
+  const checks = hasApi ? [() => storage.ping()] : [() => storage.ping(), () => queue.ping()];
+  const readiness = starting.use(new Readiness(checks, clock));
+  const impatience = new AbortController();
+  if (has('worker')) starting.defer(startWorkers(options, core, impatience.signal));
+  if (has('scheduler')) starting.use(startScheduler(options, core));
+  const server = await startServer(serverOptions(config, events, { services, readiness }));
+  const running = starting.move();
 
   return {
-    addresses: api?.server.addresses,
+    addresses: server.addresses,
     async close(deadlineMs) {
-      const impatient = setTimeout(() => workers?.abort(), deadlineMs * PATIENCE);
-      await api?.server.close(deadlineMs * PATIENCE);
-      await scheduler?.[Symbol.asyncDispose]();
-      await workers?.stop();
-      clearTimeout(impatient);
-      await api?.dispose();
-      await core.dispatcher[Symbol.asyncDispose]();
-      await publisher[Symbol.asyncDispose]();
+      const timer = setTimeout(() => impatience.abort(), deadlineMs * PATIENCE);
+      await server.close(deadlineMs * PATIENCE);
+      await running.disposeAsync();
+      clearTimeout(timer);
     },
   };
 }
 
-async function startApi(
+function notificationService(
   { config, ports, renderer, events }: ServiceOptions,
   core: Core,
-): Promise<{ readonly server: Server; readonly dispose: () => Promise<void> }> {
+  hub: WatchHub,
+): ServiceImplementation {
   const { storage, feed, providers } = ports;
   const { clock, random } = core;
-  const hub = new WatchHub(feed);
-  // Accepting goes on while the queue is away, so the readiness of the API is the store's.
-  const readiness = new Readiness([() => storage.ping()], clock);
   const checkContent = (spec: NotificationSpec): void => renderer.check(spec);
   const render = (spec: NotificationSpec, now: number): RenderedContent => renderer.render(spec, now);
   const acceptor = new Acceptor({
@@ -115,7 +116,7 @@ async function startApi(
     hasProvider: (channel) => providers(channel).length > 0,
     keyLife: config.retention.idempotencyMs,
   });
-  const notifications = createNotificationService({
+  return createNotificationService({
     ...core,
     acceptor,
     storage,
@@ -124,14 +125,19 @@ async function startApi(
     explain: { clock, random, checkContent, providers, render },
     redrive: { ...core, storage, contentMs: config.retention.contentMs },
   });
-  const { server } = config;
-  const running = await startServer({
+}
+
+function serverOptions(
+  { server, auth }: Config,
+  events: Events,
+  served: Pick<ServerOptions, 'services' | 'readiness'>,
+): ServerOptions {
+  return {
+    ...served,
     grpc: server.grpc,
     http: server.http,
     ...(server.tls && { tls: server.tls }),
-    services: [notifications],
-    readiness,
-    keys: config.auth.keys,
+    keys: auth.keys,
     maxStreams: server.maxStreams,
     maxMessageBytes: server.maxMessageBytes,
     onError: (context, error) =>
@@ -139,22 +145,18 @@ async function startApi(
         { method: context?.method ?? '', protocol: context?.protocol ?? '', tenant: context?.tenant ?? '' },
         error,
       ),
-  });
-  const dispose = async (): Promise<void> => {
-    hub[Symbol.dispose]();
-    await readiness[Symbol.asyncDispose]();
   };
-  return { server: running, dispose };
 }
 
+/** Answers how to stop them: takes no more jobs, waits for those under way, which `impatience` aborts. */
 function startWorkers(
   { config, ports, renderer, events }: ServiceOptions,
   core: Core,
-): { readonly abort: () => void; readonly stop: () => Promise<void> } {
+  impatience: AbortSignal,
+): () => Promise<void> {
   const { storage, queue, providers } = ports;
   const { clock } = core;
   const from = config.senders.email;
-  const abort = new AbortController();
   const limits = config.rateLimits.map(
     ({ channel, maxPerMinute, burst }) => [channel, { perMinute: maxPerMinute, burst }] as const,
   );
@@ -173,7 +175,7 @@ function startWorkers(
     ...(config.webhookRetry && { webhookRetry: config.webhookRetry }),
     attemptDeadline: config.worker.attemptDeadlineMs,
     lease: config.worker.leaseMs,
-    signal: abort.signal,
+    signal: impatience,
   });
   const workers = CHANNELS.map(
     (channel) =>
@@ -187,12 +189,9 @@ function startWorkers(
         events,
       }),
   );
-  return {
-    abort: () => abort.abort(),
-    stop: async () => {
-      await Promise.all(workers.map((worker) => worker[Symbol.asyncDispose]()));
-      await deliverer.drained();
-    },
+  return async () => {
+    await Promise.all(workers.map((worker) => worker[Symbol.asyncDispose]()));
+    await deliverer.drained();
   };
 }
 

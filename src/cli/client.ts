@@ -93,7 +93,8 @@ function parseData(text: string): JsonObject {
   } catch {
     throw new UsageError('--data is not JSON');
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new UsageError('--data is not an object');
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new UsageError('--data is not an object');
   return value as JsonObject; // what JSON.parse made is JSON
 }
 

@@ -5,6 +5,7 @@ import { CarillonError } from '../errors.ts';
 import { startCarillon } from '../main.ts';
 import type { Carillon } from '../main.ts';
 import { TemplatesError } from '../pipeline/template-faults.ts';
+import { ListenError } from '../server.ts';
 import { VERSION } from '../version.ts';
 
 /** Runs until SIGTERM or SIGINT. A start that is refused says why, one fault a line, and exits with 1. */
@@ -42,7 +43,9 @@ async function start(flags: ConfigFlags): Promise<{ carillon: Carillon; config: 
 /** What an operator can act on; anything else is a fault of the program and shows where. */
 function faultsOf(thrown: unknown): readonly string[] {
   if (thrown instanceof ConfigError) return thrown.faults.map((fault) => `carillon: ${fault}`);
-  if (thrown instanceof TemplatesError) return thrown.faults.map(({ file, problem }) => `carillon: ${file}: ${problem}`);
+  if (thrown instanceof TemplatesError)
+    return thrown.faults.map(({ file, problem }) => `carillon: ${file}: ${problem}`);
+  if (thrown instanceof ListenError) return [`carillon: ${thrown.message}`];
   if (thrown instanceof CarillonError) return [`carillon: ${thrown.message}${causeOf(thrown)}`];
   return [`carillon: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}`];
 }
@@ -51,10 +54,10 @@ const causeOf = ({ cause }: CarillonError): string => (cause instanceof Error ? 
 
 function tellStarted({ addresses, events }: Carillon, { roles, backend }: Config): void {
   const at = ({ host, port }: { readonly host: string; readonly port: number }): string => `${host}:${port}`;
-  const grpc = addresses ? at(addresses.grpc) : '';
-  const http = addresses ? at(addresses.http) : '';
+  const grpc = at(addresses.grpc);
+  const http = at(addresses.http);
   events.started({ version: VERSION, roles, backend: backend.kind, grpc, http });
-  if (!addresses || backend.kind === 'cluster') return;
+  if (backend.kind === 'cluster') return;
   process.stdout.write(nextSteps(grpc, http));
 }
 

@@ -107,7 +107,9 @@ export class SqliteFeed implements Feed {
       const values = [from, to, tenant, ...narrow.map(({ value }) => value), limit - found.length];
       const rows = this.#session.read(`SELECT seq, body FROM event WHERE ${where} ORDER BY seq LIMIT ?`, values);
       // The text was written from a FeedEvent by `append`.
-      found.push(...rows.map((row) => ({ seq: number(row, 'seq'), event: JSON.parse(text(row, 'body')) as FeedEvent })));
+      found.push(
+        ...rows.map((row) => ({ seq: number(row, 'seq'), event: JSON.parse(text(row, 'body')) as FeedEvent })),
+      );
     }
     return found;
   }

@@ -180,7 +180,12 @@ export class Acceptor {
     const notifications = draft.rows.map((inserted) => {
       const { spec, state } = current.get(inserted.spec.id) ?? inserted;
       if (!draft.repeat) this.#options.events.accepted(spec, state);
-      return { id: spec.id, channel: spec.channel, status: state.status, ...(state.reason && { reason: state.reason }) };
+      return {
+        id: spec.id,
+        channel: spec.channel,
+        status: state.status,
+        ...(state.reason && { reason: state.reason }),
+      };
     });
     return { groupId, notifications, watchToken };
   }
@@ -222,4 +227,3 @@ function sortKeys(_key: string, value: unknown): unknown {
   if (value === null || typeof value !== 'object' || Array.isArray(value)) return value;
   return Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }
-

@@ -77,7 +77,9 @@ export class Deliverer {
 
   constructor(options: DelivererOptions) {
     this.#options = options;
-    options.signal.addEventListener('abort', () => this.#attempts.forEach((attempt) => attempt.abort()), { once: true });
+    options.signal.addEventListener('abort', () => this.#attempts.forEach((attempt) => attempt.abort()), {
+      once: true,
+    });
   }
 
   async deliver(job: Job, found: Notification | undefined): Promise<Delivered> {

@@ -35,9 +35,7 @@ export interface RedriveOptions {
 export async function redriveNotifications(request: RedriveRequest, options: RedriveOptions): Promise<Redriven> {
   const { storage, rows, dispatcher, clock } = options;
   const { tenant, limit } = request;
-  const found = request.ids
-    ? await storage.find(request.ids)
-    : await storage.list({ ...request.query, tenant, limit });
+  const found = request.ids ? await storage.find(request.ids) : await storage.list({ ...request.query, tenant, limit });
   const now = clock.now();
   const chosen = found.filter((row) => row.spec.tenant === tenant && canRedrive(row, request.reasons, now, options));
   const last = found.at(-1);
@@ -51,7 +49,12 @@ export async function redriveNotifications(request: RedriveRequest, options: Red
   return { ids: driven.map((row) => row.spec.id), ...more };
 }
 
-function canRedrive({ spec, state }: Notification, reasons: readonly string[], now: number, options: RedriveOptions): boolean {
+function canRedrive(
+  { spec, state }: Notification,
+  reasons: readonly string[],
+  now: number,
+  options: RedriveOptions,
+): boolean {
   const { reason } = state;
   return (
     state.status === 'failed' &&

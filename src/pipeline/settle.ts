@@ -125,7 +125,9 @@ function toResult({ target, result }: TargetResult): AttemptResult {
  */
 export function settle(row: Notification, report: Report, context: SettleContext): Notification | undefined {
   const after = absorb(row, report);
-  return holdsLease(row, report.leaseId) ? conclude(row, after, report, context) : concludeLate(row, after, context.now);
+  return holdsLease(row, report.leaseId)
+    ? conclude(row, after, report, context)
+    : concludeLate(row, after, context.now);
 }
 
 function concludeLate(row: Notification, after: Attempted, now: number): Notification | undefined {

@@ -9,7 +9,16 @@
  * - Not connected or TLS failed: temporary_failure with `providerDown`. Request sent and no answer, or 502/504: unknown.
  *   500/503 with an answer: temporary_failure with `providerDown`.
  */
-import type { Attachment, Channel, EmailAddress, Json, Outcome, Priority, PushData, WebhookMethod } from '../domain/notification.ts';
+import type {
+  Attachment,
+  Channel,
+  EmailAddress,
+  Json,
+  Outcome,
+  Priority,
+  PushData,
+  WebhookMethod,
+} from '../domain/notification.ts';
 
 interface MessageBase {
   /** The notification's id, for correlation where the service can carry it. */

@@ -10,6 +10,7 @@ export async function* mapConcurrently<I, O>(
   const ready: O[] = [];
   let underWay = 0;
   let ended = false;
+  let exhausted = false;
   let failure: { readonly thrown: unknown } | undefined;
   let changed = Promise.withResolvers<void>();
   const signal = (): void => {
@@ -37,7 +38,10 @@ export async function* mapConcurrently<I, O>(
         continue;
       }
       const next = await iterator.next();
-      if (next.done) break;
+      if (next.done) {
+        exhausted = true;
+        break;
+      }
       underWay++;
       void start(next.value);
     }
@@ -61,5 +65,7 @@ export async function* mapConcurrently<I, O>(
   } finally {
     ended = true;
     signal();
+    // Lets the source go as a loop that breaks would. Not awaited: it may first have to finish a read that is under way.
+    if (!exhausted) iterator.return?.().catch(fail);
   }
 }

@@ -166,7 +166,9 @@ function judgeWatch({ version, history }: Notification, seen: readonly Seen[]): 
     last = Math.max(last, event.version);
     const step = told.get(event.version);
     if (step && (step.status !== event.status || step.reason !== event.reason)) {
-      faults.push(`version ${event.version} was ${Status[event.status]} to the watcher, ${Status[step.status]} in the row`);
+      faults.push(
+        `version ${event.version} was ${Status[event.status]} to the watcher, ${Status[step.status]} in the row`,
+      );
     }
   }
   if (last !== Number(version)) faults.push(`the watcher saw version ${last} of ${version}`);

@@ -78,14 +78,19 @@ function checkInvariants({ state }: Notification, now: number): void {
   expect(state.lease !== undefined, `a lease in ${state.status}`).to.equal(state.status === 'processing');
   expect(state.enqueuedAt !== undefined, `enqueuedAt in ${state.status}`).to.equal(state.status === 'queued');
   if (state.naked) expect(state.status).to.equal('pending');
-  expect(state.wakeAt).to.be.a('number').and.at.most(now + MINUTE);
+  expect(state.wakeAt)
+    .to.be.a('number')
+    .and.at.most(now + MINUTE);
   expect(state.wakeAt).to.be.at.most(needAt(state) ?? Infinity);
   expect(state.attempts.length).to.be.at.most(MAX_ATTEMPTS_KEPT);
   const unpublished = state.version - state.published;
   expect(state.history.length).to.be.at.most(Math.max(MAX_HISTORY_KEPT, unpublished));
   expect(state.history.filter((t) => t.version > state.published)).to.have.length(unpublished);
   const first = state.version - state.history.length + 1;
-  expect(state.history.every((t, i) => t.version === first + i), 'versions without a gap').to.equal(true);
+  expect(
+    state.history.every((t, i) => t.version === first + i),
+    'versions without a gap',
+  ).to.equal(true);
   expect(state.history.at(-1)).to.include({ version: state.version, at: now, status: state.status });
   expect(state.history.at(-1)?.reason).to.equal(state.reason);
 }

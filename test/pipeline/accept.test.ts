@@ -78,7 +78,9 @@ describe('accept', () => {
       send(aRequest({ expiresAt: SAMPLE_TIME })),
       send(aRequest({ channels: ['slack'], recipient: { slackAddress: 'C1' } })),
     ]);
-    const told = results.map((result) => (result instanceof CarillonError ? [] : result.notifications.map((n) => [n.status, n.reason])));
+    const told = results.map((result) =>
+      result instanceof CarillonError ? [] : result.notifications.map((n) => [n.status, n.reason]),
+    );
     expect(told).to.deep.equal([[['pending', 'scheduled']], [['cancelled', 'expired']], [['failed', 'no_provider']]]);
     await pipeline.clock.advance(SECOND);
     expect(pipeline.queue.published).to.have.length(0);
@@ -188,7 +190,8 @@ describe('accept under an idempotency key', () => {
     const acceptor = anAcceptor(pipeline);
     const other = aRequest({ type: 'another' });
     const [first, repeat, clash] = await acceptor.accept([send(three, 'k'), send(three, 'k'), send(other, 'k')]);
-    if (!first || !repeat || first instanceof CarillonError || repeat instanceof CarillonError) throw new Error('refused');
+    if (!first || !repeat || first instanceof CarillonError || repeat instanceof CarillonError)
+      throw new Error('refused');
     expect(idsOf(repeat)).to.deep.equal(idsOf(first));
     expect(clash).to.be.instanceOf(CarillonError).and.to.have.property('reason', 'IDEMPOTENCY_KEY_REUSED');
     expect(await reasonOf(acceptor.acceptOne(send(other, 'k')))).to.equal('IDEMPOTENCY_KEY_REUSED');
@@ -219,7 +222,11 @@ describe('fingerprint', () => {
   const shuffled = (value: unknown): unknown => {
     if (value === null || typeof value !== 'object' || value instanceof Uint8Array) return value;
     if (Array.isArray(value)) return value.map(shuffled);
-    return Object.fromEntries(Object.entries(value).toReversed().map(([key, v]) => [key, shuffled(v)]));
+    return Object.fromEntries(
+      Object.entries(value)
+        .toReversed()
+        .map(([key, v]) => [key, shuffled(v)]),
+    );
   };
 
   it('is the same whatever the order of keys, at any depth', () => {
@@ -227,7 +234,10 @@ describe('fingerprint', () => {
     fc.assert(
       fc.property(data, data, (a, metadata) => {
         // JSON, from a generator of JSON.
-        const request = aRequest({ data: a as NonNullable<NotificationRequest['data']>, metadata: shuffled(metadata) as Record<string, string> });
+        const request = aRequest({
+          data: a as NonNullable<NotificationRequest['data']>,
+          metadata: shuffled(metadata) as Record<string, string>,
+        });
         expect(fingerprint(shuffled(request) as NotificationRequest)).to.equal(fingerprint(request));
       }),
     );

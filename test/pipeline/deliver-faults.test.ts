@@ -26,7 +26,9 @@ function failUpdate(n: number, failure: Failure): (method: string) => Failure | 
   return (method) => (method === 'update' && ++updates === n ? failure : undefined);
 }
 
-async function openHanging(attemptDeadline: number): Promise<{ delivery: Delivery; late: PromiseWithResolvers<SendResult>; provider: FakeProvider }> {
+async function openHanging(
+  attemptDeadline: number,
+): Promise<{ delivery: Delivery; late: PromiseWithResolvers<SendResult>; provider: FakeProvider }> {
   const late = Promise.withResolvers<SendResult>();
   const provider = new FakeProvider('smtp', () => late.promise);
   const delivery = await openDelivery({ providers: [provider], attemptDeadline });
@@ -96,7 +98,9 @@ describe('a claim', () => {
 });
 
 describe('a cancel request', () => {
-  async function cancelDuring(said: SendResult): Promise<{ state: NotificationState; result: string; second: FakeProvider }> {
+  async function cancelDuring(
+    said: SendResult,
+  ): Promise<{ state: NotificationState; result: string; second: FakeProvider }> {
     const cancelling = async (): Promise<SendResult> => {
       const where = { tenant: 'default', id: row.spec.id };
       result = (await cancelNotification(where, delivery)).result;
@@ -248,7 +252,10 @@ describe('a provider', () => {
 
   it('that answers late for one target does not decide for the others, even while the store is away', async () => {
     const outage = new Outage('STORE_UNAVAILABLE', 'update');
-    const answers = new Map([['a', Promise.withResolvers<SendResult>()], ['b', Promise.withResolvers<SendResult>()]]);
+    const answers = new Map([
+      ['a', Promise.withResolvers<SendResult>()],
+      ['b', Promise.withResolvers<SendResult>()],
+    ]);
     const provider = new FakeProvider('smtp', ({ message }) => answers.get(message.to)?.promise ?? SENT);
     await using delivery = await openDelivery({ providers: [provider], attemptDeadline: 10, storage: outage.fault });
     const targets = [{ address: 'a' }, { address: 'b' }];
@@ -302,7 +309,10 @@ describe('a job that was delivered suspiciously often', () => {
     });
     const row = await delivery.insert(aNotification());
     for (let i = 0; i < 4; i++) {
-      const thrown = await delivery.deliver(row, 20 + i).then(() => undefined, (error: unknown) => error);
+      const thrown = await delivery.deliver(row, 20 + i).then(
+        () => undefined,
+        (error: unknown) => error,
+      );
       expect(thrown).to.equal(dies);
     }
     await delivery.deliver(row, 24);

@@ -51,15 +51,25 @@ describe('deliver', () => {
       expect(await delivery.deliver(row)).to.deep.equal({ answer: 'done' });
       expect(await stateOf(delivery, row)).to.deep.equal(row.state);
     }
-    const job = { hint: { id: 'gone', version: 1, lane: { channel: 'email', priority: 'low' }, enqueuedAt: 0 }, deliveries: 1, answer: () => {} } as const;
+    const job = {
+      hint: { id: 'gone', version: 1, lane: { channel: 'email', priority: 'low' }, enqueuedAt: 0 },
+      deliveries: 1,
+      answer: () => {},
+    } as const;
     expect(await delivery.deliverer.deliver(job, undefined)).to.deep.equal({ answer: 'done' });
     expect(provider.calls).to.have.length(0);
   });
 
   it('sends a hint that comes early back for up to 60 s, and leaves a longer wait to the row', async () => {
     await using delivery = await openDelivery({ providers: [new FakeProvider('smtp', SENT)] });
-    for (const [early, answer] of [[1, { later: 1 }], [MINUTE, { later: MINUTE }], [MINUTE + 1, 'done']] as const) {
-      const row = await delivery.insert(aNotification({ state: { status: 'pending', reason: 'scheduled', dueAt: NOW + early } }));
+    for (const [early, answer] of [
+      [1, { later: 1 }],
+      [MINUTE, { later: MINUTE }],
+      [MINUTE + 1, 'done'],
+    ] as const) {
+      const row = await delivery.insert(
+        aNotification({ state: { status: 'pending', reason: 'scheduled', dueAt: NOW + early } }),
+      );
       expect(await delivery.deliver(row)).to.deep.equal({ answer });
       expect((await stateOf(delivery, row)).version).to.equal(1);
     }
@@ -67,7 +77,9 @@ describe('deliver', () => {
 
   it('brings a retry back with the job when it is due within 60 s, and by the row when later', async () => {
     await using delivery = await openDelivery({
-      providers: [new FakeProvider('smtp', ({ message }) => ({ outcome: 'rate_limited', retryAfterMs: Number(message.to) }))],
+      providers: [
+        new FakeProvider('smtp', ({ message }) => ({ outcome: 'rate_limited', retryAfterMs: Number(message.to) })),
+      ],
     });
     const short = await delivery.insert(aNotification({ state: { targets: [{ address: '60000' }] } }));
     expect(await delivery.deliver(short)).to.deep.equal({ answer: { later: 60_000 } });
@@ -110,7 +122,10 @@ describe('deliver', () => {
     expect((await stateOf(delivery, row)).detail).to.be.a('string');
     fault = new TypeError('a fault of the program');
     const other = await delivery.insert(aNotification());
-    const thrown = await delivery.deliver(other).then(() => undefined, (error: unknown) => error);
+    const thrown = await delivery.deliver(other).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
     expect(thrown).to.equal(fault);
     expect(await stateOf(delivery, other)).to.deep.equal(other.state);
   });
@@ -129,7 +144,9 @@ describe('deliver', () => {
   });
 
   it('gives every target its own outcome and calls for the open ones only', async () => {
-    const provider = new FakeProvider('smtp', ({ message }) => (message.to === 'b' ? { outcome: 'invalid_recipient' } : SENT));
+    const provider = new FakeProvider('smtp', ({ message }) =>
+      message.to === 'b' ? { outcome: 'invalid_recipient' } : SENT,
+    );
     await using delivery = await openDelivery({ providers: [provider] });
     const targets = [{ address: 'a' }, { address: 'b' }, { address: 'c', outcome: 'sent' as const, provider: 'smtp' }];
     const row = await delivery.insert(aNotification({ state: { targets } }));
@@ -216,7 +233,10 @@ describe('deliver with several providers', () => {
 
   it('asks the provider that may have taken it first, for as long as that is not known', async () => {
     const first = new FakeProvider('first', (_call, n) => (n === 1 ? DOWN : SENT));
-    const second = new FakeProvider('second', (_call, n) => [UNKNOWN, BUSY, { outcome: 'rate_limited' as const }, SENT][n - 1] ?? SENT);
+    const second = new FakeProvider(
+      'second',
+      (_call, n) => [UNKNOWN, BUSY, { outcome: 'rate_limited' as const }, SENT][n - 1] ?? SENT,
+    );
     await using delivery = await openDelivery({ providers: [first, second] });
     const row = await delivery.insert(aNotification());
     const state = await deliverDue(delivery, row, 4);

@@ -77,7 +77,10 @@ describe('limit', () => {
     const limit = { perMinute: 60, burst: 5 };
     let now = SAMPLE_TIME;
     const clock = new ManualClock();
-    const limiter = new Limiter(new Map([['sms', limit]]), aStore(), { now: () => now, sleep: clock.sleep.bind(clock) });
+    const limiter = new Limiter(new Map([['sms', limit]]), aStore(), {
+      now: () => now,
+      sleep: clock.sleep.bind(clock),
+    });
     const taken: { at: number; tokens: number }[] = [];
     while (now < SAMPLE_TIME + 10 * MINUTE) {
       const retryAt = await limiter.take('sms');
@@ -113,13 +116,18 @@ describe('limit', () => {
 
   it('grants never more than is wanted or needed, and never less than is needed', () => {
     fc.assert(
-      fc.property(limits, fc.integer({ min: 1, max: 6_000 }), fc.integer({ min: 1, max: 2_000 }), (limit, need, want) => {
-        const answer = grant(limit, 0, SAMPLE_TIME, need, want);
-        const required = Math.min(need, limit.burst);
-        if (!('granted' in answer)) throw new Error('a limit that was never used has its burst');
-        expect(answer.granted).to.be.within(required, Math.max(required, want));
-        expect(answer.granted).to.be.at.most(limit.burst);
-      }),
+      fc.property(
+        limits,
+        fc.integer({ min: 1, max: 6_000 }),
+        fc.integer({ min: 1, max: 2_000 }),
+        (limit, need, want) => {
+          const answer = grant(limit, 0, SAMPLE_TIME, need, want);
+          const required = Math.min(need, limit.burst);
+          if (!('granted' in answer)) throw new Error('a limit that was never used has its burst');
+          expect(answer.granted).to.be.within(required, Math.max(required, want));
+          expect(answer.granted).to.be.at.most(limit.burst);
+        },
+      ),
     );
   });
 

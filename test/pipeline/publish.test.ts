@@ -47,7 +47,10 @@ describe('publish', () => {
   });
 
   it('tells every version in order, and none twice to who drops repeats, however appends fail', async () => {
-    const failures = fc.array(fc.constantFrom(undefined, undefined, LOST, LOST_ANSWER), { minLength: 30, maxLength: 30 });
+    const failures = fc.array(fc.constantFrom(undefined, undefined, LOST, LOST_ANSWER), {
+      minLength: 30,
+      maxLength: 30,
+    });
     await fc.assert(
       fc.asyncProperty(failures, fc.array(fc.nat(2), { minLength: 5, maxLength: 25 }), async (plan, moves) => {
         let appends = 0;
@@ -130,7 +133,9 @@ describe('publish', () => {
     await pipeline.storage.update([{ from: 2, row: elsewhere }]);
     await pipeline.clock.until('the clearing', () => cleared.length > 0);
     await pipeline.clock.advance(SECOND);
-    expect(cleared.map(({ version, published }) => ({ version, published }))).to.deep.equal([{ version: 2, published: 2 }]);
+    expect(cleared.map(({ version, published }) => ({ version, published }))).to.deep.equal([
+      { version: 2, published: 2 },
+    ]);
     expect((await pipeline.stored(first.spec.id)).state).to.include({ version: 3, published: 0 });
   });
 

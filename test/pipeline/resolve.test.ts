@@ -27,7 +27,13 @@ describe('resolve', () => {
     const email = { cc: [], bcc: [], headers: {} };
     const webhook = { method: 'PUT', headers: {} } as const;
     const file = { filename: 'a', content: new Uint8Array(1), mimeType: 'text/plain' };
-    const request = aRequest({ channels: ['email', 'sms', 'webhook'], email, webhook, attachments: [file], data: { n: 1 } });
+    const request = aRequest({
+      channels: ['email', 'sms', 'webhook'],
+      email,
+      webhook,
+      attachments: [file],
+      data: { n: 1 },
+    });
     const specs = resolved(request);
     expect(specs.map((s) => [s.id, s.channel, s.attachmentCount])).to.deep.equal([
       ['a', 'email', 1],

@@ -89,7 +89,11 @@ describe('scheduler', () => {
   });
 
   it('postpones honest backlog by its age, from 1 to 10 minutes, with its version as it was', async () => {
-    for (const [age, delay] of [[MINUTE, MINUTE], [3 * MINUTE, 3 * MINUTE], [HOUR, 10 * MINUTE]] as const) {
+    for (const [age, delay] of [
+      [MINUTE, MINUTE],
+      [3 * MINUTE, 3 * MINUTE],
+      [HOUR, 10 * MINUTE],
+    ] as const) {
       await using pipeline = await openPipeline();
       const row = queuedAt(NOW - age);
       pipeline.queue.undelivered.set('email.normal', NOW - age);
@@ -125,7 +129,10 @@ describe('scheduler', () => {
     expect((await changed(pipeline, row)).version).to.equal(1);
   });
 
-  for (const [policy, status, reason] of [['retry', 'pending', 'retrying'], ['hold', 'failed', 'outcome_unknown']] as const) {
+  for (const [policy, status, reason] of [
+    ['retry', 'pending', 'retrying'],
+    ['hold', 'failed', 'outcome_unknown'],
+  ] as const) {
     it(`ends a lease that ran out as an unknown outcome: ${policy} makes it ${status}`, async () => {
       await using pipeline = await openPipeline();
       await using _ = startScheduler(pipeline);
@@ -153,7 +160,11 @@ describe('scheduler', () => {
     await using _ = startScheduler(pipeline);
     const row = cancelled(aNotification(), 'expired', NOW);
     await insert(pipeline, row);
-    await pipeline.clock.until('the row rests', async () => (await stateOf(pipeline, row)).wakeAt === undefined, SECOND);
+    await pipeline.clock.until(
+      'the row rests',
+      async () => (await stateOf(pipeline, row)).wakeAt === undefined,
+      SECOND,
+    );
     expect(await stateOf(pipeline, row)).to.include({ version: 2, published: 2 });
     expect((await pipeline.fed()).map((event) => event.version)).to.deep.equal([1, 2]);
   });

@@ -139,7 +139,12 @@ describe('settle, whatever is told', () => {
   });
 
   it('ends every run within its attempts when nothing ever works', () => {
-    for (const [priority, max] of [['urgent', 10], ['high', 7], ['normal', 5], ['low', 3]] as const) {
+    for (const [priority, max] of [
+      ['urgent', 10],
+      ['high', 7],
+      ['normal', 5],
+      ['low', 3],
+    ] as const) {
       let row = aNotification({ spec: { priority } });
       let tries = 0;
       while (!isFinal(row.state.status)) {

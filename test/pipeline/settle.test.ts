@@ -104,7 +104,8 @@ describe('settle with the lease', () => {
       expect(state.attempt).to.equal(row.state.attempt - (said(state) === 'pending rate_limited' ? 1 : 0));
       expect(state.attempts.at(-1)).to.deep.include({ endedAt: NOW, results: [{ target: 0, outcome: c.outcome }] });
       if (c.multi) expect(state.targets[1]).to.deep.equal(TAKEN);
-      if (state.status === 'sent') expect(state.targets.map((t) => t.outcome)).to.deep.equal([c.outcome, ...(c.multi ? ['sent'] : [])]);
+      if (state.status === 'sent')
+        expect(state.targets.map((t) => t.outcome)).to.deep.equal([c.outcome, ...(c.multi ? ['sent'] : [])]);
     });
   }
 });
@@ -260,14 +261,25 @@ describe('a lost lease', () => {
   it('leaves what the last provider was asked for unknown, and nothing else', () => {
     const targets: readonly Target[] = [{ address: 'a' }, { address: 'b' }, { address: 'c' }];
     const row = claim(aNotification({ state: { targets } }), { id: 'mine', until: NOW }, 'first', SAMPLE_TIME);
-    const first = { ...reportOf(row, [0, { outcome: 'sent' }], [1, { outcome: 'provider_error' }], [2, { outcome: 'invalid_recipient' }]), provider: 'first' };
+    const first = {
+      ...reportOf(
+        row,
+        [0, { outcome: 'sent' }],
+        [1, { outcome: 'provider_error' }],
+        [2, { outcome: 'invalid_recipient' }],
+      ),
+      provider: 'first',
+    };
     const moved = failOver(row, absorb(row, first), { provider: 'second', targets: [1] }, NOW);
     const report = lostLease(moved, NOW + SECOND);
     expect(report).to.deep.include({ leaseId: 'mine', provider: 'second', number: 1, run: 1 });
     expect(report?.results.map((r) => [r.target, r.result.outcome])).to.deep.equal([[1, 'unknown']]);
   });
 
-  for (const [policy, end] of [['retry', 'pending retrying'], ['hold', 'failed outcome_unknown']] as const) {
+  for (const [policy, end] of [
+    ['retry', 'pending retrying'],
+    ['hold', 'failed outcome_unknown'],
+  ] as const) {
     it(`ends by the policy: ${policy} as ${end}`, () => {
       const row = claimedRow({ multi: false, policy, cancelRequested: false, attemptsLeft: true });
       const report = lostLease(row, NOW);

@@ -29,7 +29,8 @@ async function readUntil(
   return read;
 }
 
-const idsOf = (read: readonly Watched[]): string[] => read.flatMap(({ event }) => (event ? [event.notificationId] : []));
+const idsOf = (read: readonly Watched[]): string[] =>
+  read.flatMap(({ event }) => (event ? [event.notificationId] : []));
 const events = (count: number) => (read: readonly Watched[]) => idsOf(read).length === count;
 
 async function reasonOf(work: Promise<unknown>): Promise<string | undefined> {

@@ -180,7 +180,11 @@ describe('worker', () => {
     await pipeline.clock.until('the third', () => deliveries.running.has(done));
     deliveries.end(done);
     await pipeline.clock.until('it is answered', () => done.answers.length > 0);
-    expect([broken, waiting, done].map((job) => job.answers)).to.deep.equal([[{ later: 2 * SECOND }], [{ later: 5 }], ['done']]);
+    expect([broken, waiting, done].map((job) => job.answers)).to.deep.equal([
+      [{ later: 2 * SECOND }],
+      [{ later: 5 }],
+      ['done'],
+    ]);
     expect(pipeline.lines.map((line) => line.fields['event'])).to.include('delivery_failed');
   });
 

@@ -126,8 +126,7 @@ function gatedQueue(queue: Queue, gate: Gate): Queue {
   });
   return {
     ping: () => queue.ping(),
-    publish: (hints) =>
-      gate.around('publish', gate.concerns(hints.map(({ id }) => id)), () => queue.publish(hints)),
+    publish: (hints) => gate.around('publish', gate.concerns(hints.map(({ id }) => id)), () => queue.publish(hints)),
     consume(lane, options) {
       const onJobs = (jobs: readonly Job[]): void => {
         const concerned = gate.concerns(jobs.map(({ hint }) => hint.id));

@@ -9,10 +9,7 @@ export interface Failure {
 }
 
 /** Asked before each call of a method, and may also hold it up; undefined lets it through. */
-export type Fault = (
-  method: string,
-  args: readonly unknown[],
-) => Failure | undefined | Promise<Failure | undefined>;
+export type Fault = (method: string, args: readonly unknown[]) => Failure | undefined | Promise<Failure | undefined>;
 
 export function withFaults<Port extends object>(port: Port, fault: Fault): Port {
   return new Proxy(port, {
