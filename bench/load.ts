@@ -55,9 +55,9 @@ type Answered = (refused: number) => void;
 
 /** A way to send a number of notifications; calls back with how many of them were refused. */
 interface Sender {
-  send(answered: Answered): void;
+  readonly send: (answered: Answered) => void;
   /** Nothing more is sent. */
-  end(): void;
+  readonly end: () => void;
 }
 
 const keep = (bytes: Buffer): Buffer => bytes;
