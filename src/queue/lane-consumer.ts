@@ -12,6 +12,8 @@ const EXPIRES_MS = 30_000;
 const HEARTBEAT_MS = 5_000;
 /** Pause after a request that failed, milliseconds. */
 const RETRY_MS = 500;
+/** A job that comes after the end is for another process; without a delay the server could hand it out here again. */
+const GIVE_BACK_MS = 1_000;
 
 export interface LaneConsumerOptions extends ConsumeOptions {
   readonly nats: Nats;
@@ -35,6 +37,7 @@ export class LaneConsumer {
   readonly #arrived: HeldJob[] = [];
   #requested = 0;
   #retry: NodeJS.Timeout | undefined;
+  #ended: Promise<void> | undefined;
 
   constructor(options: LaneConsumerOptions) {
     this.#options = options;
@@ -59,13 +62,22 @@ export class LaneConsumer {
 
   /** Gives every unanswered job back. The signal must have been aborted. */
   async close(): Promise<void> {
-    this.#stop();
+    await this.#ended;
     await Promise.all(this.#running);
     for (const job of this.#held.values()) job.answer({ later: 0 });
   }
 
   #stop(): void {
     clearTimeout(this.#retry);
+    this.#ended = this.#takeBack();
+  }
+
+  /**
+   * Ends the requests that stand. What the server sent before it heard of that arrives before the answer to the flush and is
+   * given back; without the flush it would wait for the acknowledgement time.
+   */
+  async #takeBack(): Promise<void> {
+    if (this.#options.nats.connected) await this.#options.nats.flush();
     for (const request of this.#requests) request.stop();
   }
 
@@ -124,7 +136,7 @@ export class LaneConsumer {
 
   #accept(message: JsMsg): void {
     const { signal, lane, onInvalid } = this.#options;
-    if (signal.aborted) return message.nak();
+    if (signal.aborted) return message.nak(GIVE_BACK_MS);
     const held = this.#held.get(message.seq);
     if (held) {
       // The server gave up waiting while it could not be reached; the job is still worked on here.

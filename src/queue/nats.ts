@@ -129,14 +129,14 @@ export class Nats implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
-    if (this.#connected) await this.#flush();
+    if (this.#connected) await this.flush();
     await this.connection.close();
     await this.#watching;
     await this.#recovering;
   }
 
   /** Brings out the last acknowledgements; without them their jobs come back and are found done. */
-  async #flush(): Promise<void> {
+  async flush(): Promise<void> {
     const late = new AbortController();
     try {
       await Promise.race([this.connection.flush(), systemClock.sleep(REQUEST_TIMEOUT_MS, late.signal)]);

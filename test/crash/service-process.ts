@@ -16,7 +16,7 @@ export type CarillonClient = Client<typeof NotificationService>;
 
 const CHILD = join(import.meta.dirname, 'child.ts');
 const START_DEADLINE = 30_000;
-const MAX_STARTS = 5;
+const MAX_STARTS = 20;
 /** Compiled sources are kept between starts: a start costs half the time. */
 const COMPILE_CACHE = join(tmpdir(), 'carillon-crash-compile-cache');
 
