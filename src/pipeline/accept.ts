@@ -65,6 +65,7 @@ interface Draft {
 
 export class Acceptor {
   readonly #options: AcceptorOptions;
+  readonly #gathered: { readonly send: SendRequest; readonly resolve: (result: Accepted | CarillonError) => void }[] = [];
 
   constructor(options: AcceptorOptions) {
     this.#options = options;
@@ -72,10 +73,26 @@ export class Acceptor {
 
   /** Accepts one. @throws CarillonError */
   async acceptOne(send: SendRequest): Promise<Accepted> {
-    const [result] = await this.accept([send]);
-    if (result === undefined) throw new Error('one send has one result');
+    const result = await this.tryOne(send);
     if (result instanceof CarillonError) throw result;
     return result;
+  }
+
+  /**
+   * Accepts or refuses one. What comes in one turn of the event loop shares its writes; a send with files goes alone, so
+   * that nobody waits for them.
+   */
+  async tryOne(send: SendRequest): Promise<Accepted | CarillonError> {
+    if (send.request.attachments.length > 0) return only(await this.accept([send]));
+    const { promise, resolve } = Promise.withResolvers<Accepted | CarillonError>();
+    if (this.#gathered.push({ send, resolve }) === 1) setImmediate(() => void this.#acceptGathered());
+    return promise;
+  }
+
+  async #acceptGathered(): Promise<void> {
+    const gathered = this.#gathered.splice(0);
+    const results = await this.accept(gathered.map(({ send }) => send));
+    gathered.forEach(({ resolve }, index) => resolve(results[index] ?? CarillonError.from(undefined)));
   }
 
   /** Each is accepted or refused on its own. The sends share their writes. */
@@ -189,6 +206,11 @@ export class Acceptor {
     });
     return { groupId, notifications, watchToken };
   }
+}
+
+function only<T>([result]: readonly T[]): T {
+  if (result === undefined) throw new Error('one send has one result');
+  return result;
 }
 
 function refusable<T>(run: () => T): T | CarillonError {

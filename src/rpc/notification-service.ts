@@ -78,8 +78,7 @@ export function createNotificationService(options: NotificationServiceOptions): 
     async *sendNotificationStream(requests, { tenant }) {
       yield* mapConcurrently(requests, STREAM_WINDOW, async ({ sequence, request }) => {
         const send = attempt(() => toSend(request, tenant));
-        const [result] = send instanceof CarillonError ? [send] : await acceptor.accept([send]);
-        return { sequence, result: fromResult(result ?? CarillonError.from(undefined)) };
+        return { sequence, result: fromResult(send instanceof CarillonError ? send : await acceptor.tryOne(send)) };
       });
     },
 

@@ -250,7 +250,7 @@ describe('a provider', () => {
     expect(provider.calls).to.have.length(1);
   });
 
-  it('that answers late for one target does not decide for the others, even while the store is away', async () => {
+  it('that answers late for one target does not decide for the others, even before the attempt is settled', async () => {
     const outage = new Outage('STORE_UNAVAILABLE', 'update');
     const answers = new Map([
       ['a', Promise.withResolvers<SendResult>()],
@@ -266,9 +266,11 @@ describe('a provider', () => {
     outage.on = true;
     await delivery.clock.advance(ABORT_GRACE);
     await delivery.clock.until('the settle fails', () => delivery.lines.some((l) => l.fields['step'] === 'settle'), 0);
-    answers.get('a')?.resolve(SENT);
-    await delivery.clock.advance(5 * SECOND);
+    // The store is back before the settle looks again, and the late answer is the first to come.
     outage.on = false;
+    answers.get('a')?.resolve(SENT);
+    await delivery.clock.advance(0);
+    await delivery.insert(aNotification());
     await delivery.clock.until('it is settled', () => ended);
     await done;
     answers.get('b')?.resolve({ outcome: 'permanent_failure' });
