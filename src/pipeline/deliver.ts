@@ -15,7 +15,7 @@ import { CarillonError, isUnavailable } from '../errors.ts';
 import type { Events } from '../events.ts';
 import type { Message, Provider, SendResult } from '../providers/provider.ts';
 import type { Answer, Job } from '../queue/queue.ts';
-import { callProvider } from './call.ts';
+import { ABORT_GRACE, callProvider } from './call.ts';
 import { decide } from './decide.ts';
 import type { Limiter } from './limit.ts';
 import { RenderError } from './render-error.ts';
@@ -100,19 +100,22 @@ export class Deliverer {
     return { answer: this.#answerFor(settled) };
   }
 
-  /** Waits for calls that outlived their attempts. */
+  /** Waits for calls that outlived their attempts, but not for ever: one that never ends must not keep the process. */
   async drained(): Promise<void> {
-    while (this.#late.size > 0) await Promise.all(this.#late);
+    const waited = new AbortController();
+    await Promise.race([Promise.all(this.#late), this.#options.clock.sleep(ABORT_GRACE, waited.signal)]);
+    waited.abort();
   }
 
   #context(job: Job): SettleContext {
-    const { clock, random, backoff, webhookRetry } = this.#options;
+    const { clock, random, backoff, webhookRetry, signal } = this.#options;
     return {
       now: clock.now(),
       fraction: random.fraction(),
       backoff,
       ...(webhookRetry && { webhookRetry }),
       hasJob: job.deliveries < MAX_NAKED_DELIVERIES,
+      stopping: signal.aborted,
     };
   }
 
@@ -142,7 +145,8 @@ export class Deliverer {
 
     const retryAt = await this.#options.limiter.take(row.spec.channel, open.length);
     if (retryAt === undefined) return { ...content, providers: [first, ...others] };
-    const held = holdUntil(row, 'rate_limited', retryAt, this.#context(job));
+    const dueAt = this.#options.limiter.lineUp(row.spec.channel, retryAt);
+    const held = holdUntil(row, 'rate_limited', dueAt, this.#context(job));
     return { ...(await this.#end(row, held)), pauseUntil: retryAt };
   }
 

@@ -47,6 +47,7 @@ export function grant(limit: RateLimit, tat: number, now: number, need: number, 
 export class Limiter {
   readonly #limits: ReadonlyMap<string, RateLimit>;
   readonly #leased = new Map<string, Leased>();
+  readonly #lines = new Map<string, { readonly retryAt: number; length: number }>();
   readonly #refills = new Map<string, Promise<number | undefined>>();
   readonly #storage: LimitStore;
   readonly #clock: Clock;
@@ -75,6 +76,20 @@ export class Limiter {
       const retryAt = await refill;
       if (retryAt !== undefined) return retryAt;
     }
+  }
+
+  /**
+   * When one of those that were refused until `retryAt` is to come back: each a token's time after the one before, so that
+   * they do not all come for the same token again.
+   */
+  lineUp(name: string, retryAt: number): number {
+    const limit = this.#limits.get(name);
+    const line = this.#lines.get(name);
+    if (!limit || line?.retryAt !== retryAt) {
+      this.#lines.set(name, { retryAt, length: 1 });
+      return retryAt;
+    }
+    return retryAt + Math.ceil((line.length++ * WINDOW) / limit.perMinute);
   }
 
   #startRefill(name: string, limit: RateLimit, need: number): Promise<number | undefined> {

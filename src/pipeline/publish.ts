@@ -9,7 +9,7 @@ import type { Clock } from '../domain/clock.ts';
 import { SECOND } from '../domain/clock.ts';
 import { isFinal } from '../domain/notification.ts';
 import type { Notification, Transition } from '../domain/notification.ts';
-import { needAt } from '../domain/transitions.ts';
+import { OUTBOX_GRACE, needAt } from '../domain/transitions.ts';
 import { CarillonError } from '../errors.ts';
 import type { Events } from '../events.ts';
 import type { Feed, FeedEvent } from '../feed/feed.ts';
@@ -124,16 +124,18 @@ export class Publisher implements AsyncDisposable {
   }
 
   /**
-   * QUEUED and PROCESSING rows are not cleared: their next write is near and carries what is acknowledged, and the
-   * scheduler looks at them within a minute or a lease anyway.
+   * A PROCESSING row, and a QUEUED one of the last minute, is not cleared: its next write is near and carries what is
+   * acknowledged, and the scheduler looks at it soon anyway.
    */
   #clearLater(row: Notification, published: number): void {
     const { id } = row.spec;
     const { status, version } = row.state;
     if ((this.#toClear.get(id)?.version ?? 0) > version) return;
     this.#toClear.delete(id);
-    if (status !== 'pending' && !isFinal(status)) return;
-    const wakeAt = needAt(row.state);
+    const now = this.#options.clock.now();
+    const backlog = status === 'queued' && row.state.updatedAt <= now - OUTBOX_GRACE;
+    if (status !== 'pending' && !isFinal(status) && !backlog) return;
+    const wakeAt = backlog ? now + OUTBOX_GRACE : needAt(row.state);
     this.#toClear.set(id, { id, version, published, ...(wakeAt !== undefined && { wakeAt }) });
   }
 

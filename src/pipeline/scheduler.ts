@@ -91,13 +91,13 @@ export class Scheduler implements AsyncDisposable {
   /** One look at the due rows; answers how long to wait until the next. */
   async #tick(): Promise<number> {
     const { clock, storage, queue } = this.#options;
-    // Nothing is enqueued or postponed while the queue is away: the rows stay due and are found when it is back.
-    await queue.ping();
     const now = clock.now();
     const rows = await storage.due(now, BATCH);
     await this.#publishLeftovers(rows, now);
     const needy = rows.filter((row) => (needAt(row.state) ?? Infinity) <= now);
     await this.#endLeases(needy, now);
+    // Nothing is enqueued or postponed while the queue is away: the rows stay due and are found when it is back.
+    await queue.ping();
     await this.#enqueueDue(needy, now);
     await this.#askAfterHints(needy, now);
     if (now >= this.#nextSweep) {
@@ -147,13 +147,15 @@ export class Scheduler implements AsyncDisposable {
    * honest backlog; in a full lane its hint was refused. Both only wait. The others have lost their hint.
    */
   async #askAfterHints(rows: readonly Notification[], now: number): Promise<void> {
-    const { storage, dispatcher } = this.#options;
+    const { storage, dispatcher, publisher } = this.#options;
     const queued = rows.filter((row) => row.state.status === 'queued');
     const backlogFrom = await this.#firstUndelivered(queued);
     const isWaiting = (row: Notification): boolean =>
       dispatcher.isFull(laneOf(row)) ||
       (row.state.enqueuedAt ?? 0) >= (backlogFrom.get(laneName(laneOf(row))) ?? Infinity);
     const waiting = queued.filter(isWaiting);
+    // A backlog may last: its first events are not to wait for the claim.
+    for (const row of waiting) if (row.state.published < row.state.version) publisher.publish(row);
     if (waiting.length > 0) {
       await storage.postpone(
         waiting.map((row) => {

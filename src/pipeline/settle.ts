@@ -52,6 +52,8 @@ export interface SettleContext {
   readonly webhookRetry?: RetryPolicy;
   /** A job is in hand that can bring the row back after a short delay. */
   readonly hasJob: boolean;
+  /** The process is stopping and has aborted its calls, which costs no attempt. */
+  readonly stopping?: boolean;
 }
 
 /** True when this very attempt still owns the row. */
@@ -190,14 +192,14 @@ export function retryAfter(report: Report): number {
 }
 
 function retry(row: Notification, after: Attempted, report: Report, context: SettleContext): Notification {
-  const { now } = context;
-  if (row.state.attempt >= maxAttempts(row, context.webhookRetry)) {
+  const { now, stopping: free = false } = context;
+  if (!free && row.state.attempt >= maxAttempts(row, context.webhookRetry)) {
     return giveUp(row, after, now, (closedAfter) => failed(row, 'attempts_exhausted', now, { after: closedAfter }));
   }
   const backoff = backoffMs(row, context.fraction, context.backoff, context.webhookRetry);
   const dueAt = now + Math.max(backoff, retryAfter(report));
   if (expiredBy(row, dueAt)) return giveUp(row, after, now, (c) => cancelled(row, 'expired', now, c));
-  return wait(row, { reason: 'retrying', dueAt, naked: naks(dueAt, context) }, now, after);
+  return wait(row, { reason: 'retrying', dueAt, naked: naks(dueAt, context), free }, now, after);
 }
 
 function hold(row: Notification, after: Attempted, report: Report, context: SettleContext): Notification {

@@ -16,8 +16,9 @@ import type { Deliverer } from './deliver.ts';
 export const LANE_WEIGHTS: Readonly<Record<Priority, number>> = { urgent: 8, high: 4, normal: 2, low: 1 };
 /** From this delivery on a job is taken alone: whatever kills the process then is known by name. */
 export const SUSPICIOUS_DELIVERIES = 20;
-/** A job whose row cannot be read comes back after this long. */
+/** A job whose row cannot be read comes back after this long, times its deliveries: an outage must not make it suspicious. */
 const STORE_DOWN_DELAY = 2 * SECOND;
+const MAX_STORE_DOWN_DELAY = 30 * SECOND;
 
 export interface WorkerOptions {
   readonly channel: Channel;
@@ -149,7 +150,7 @@ export class Worker implements AsyncDisposable {
   }
 
   async #deliverOne(job: Job, rows: ReadonlyMap<string, Notification> | undefined): Promise<void> {
-    let answer: Answer = { later: STORE_DOWN_DELAY };
+    let answer: Answer = { later: Math.min(STORE_DOWN_DELAY * job.deliveries, MAX_STORE_DOWN_DELAY) };
     try {
       if (rows) {
         const delivered = await this.#options.deliverer.deliver(job, rows.get(job.hint.id));

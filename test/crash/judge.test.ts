@@ -110,6 +110,17 @@ describe('the judge of the crash suite', () => {
     expect(faultsOf({ row: late, received: [call(210, 'sent'), call(410, 'sent')] })).to.deep.equal([]);
   });
 
+  it('allows a second call where the lease of the first had ended', () => {
+    const steps: readonly Step[] = [
+      ...SENT_ON_RETRY.slice(0, 2),
+      [Status.PENDING, 75_200, Reason.RETRYING],
+      [Status.PROCESSING, 75_400],
+      [Status.SENT, 75_500],
+    ];
+    const overwritten = row(steps, [Outcome.SENT, Outcome.SENT]);
+    expect(faultsOf({ row: overwritten, received: [call(210, 'sent'), call(75_410, 'sent')] })).to.deep.equal([]);
+  });
+
   it('finds an accepted notification that is lost', () => {
     expect(faultsOf({ row: sentOnce, more: { rows: [] } })).to.have.length(1);
   });

@@ -31,6 +31,9 @@ export interface Verdict {
   readonly slowestSeconds: number;
 }
 
+/** The default of `worker.lease_seconds`: only its end takes a row from a worker so long after the claim. */
+const LEASE = 75_000;
+
 const WAITING: ReadonlySet<Status> = new Set([Status.PENDING, Status.QUEUED, Status.PROCESSING]);
 
 const isFinal = (status: Status): boolean => !WAITING.has(status);
@@ -93,7 +96,14 @@ function wasUnknown(row: Notification, call: Received): boolean {
   if (!attempt || !result) return false;
   if (result.outcome === Outcome.UNKNOWN) return true;
   const [start, end] = [msOf(attempt.startedAt), msOf(attempt.endedAt)];
-  return row.history.some(({ status, at }) => status !== Status.PROCESSING && msOf(at) > start && msOf(at) < end);
+  // What a late answer, or a settle that could not be written for long, has overwritten, the history still tells.
+  const claimed = row.history.findLastIndex(
+    ({ status, at }, index) =>
+      status === Status.PROCESSING && msOf(at) <= start && row.history[index - 1]?.status !== Status.PROCESSING,
+  );
+  const taken = row.history.slice(claimed).find(({ status }) => status !== Status.PROCESSING);
+  if (claimed < 0 || !taken) return false;
+  return msOf(taken.at) < end || msOf(taken.at) >= msOf(row.history[claimed]?.at) + LEASE;
 }
 
 /** After the vendor took a message, it is called again only where its answer was not known. */

@@ -17,6 +17,8 @@ export type CarillonClient = Client<typeof NotificationService>;
 const CHILD = join(import.meta.dirname, 'child.ts');
 const START_DEADLINE = 30_000;
 const MAX_STARTS = 20;
+/** Longer than `server.shutdown_deadline_seconds`. */
+const STOP_DEADLINE = 35_000;
 /** Compiled sources are kept between starts: a start costs half the time. */
 const COMPILE_CACHE = join(tmpdir(), 'carillon-crash-compile-cache');
 
@@ -158,6 +160,16 @@ export class Slot implements AsyncDisposable {
   async end(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     this.#ending = true;
     await this.#current?.end(signal);
+  }
+
+  /** Stops in the ordinary way; one that does not end by itself is a fault, and is killed. */
+  async stop(): Promise<void> {
+    const late = setTimeout(() => {
+      this.#faults.push(`the service had not stopped ${STOP_DEADLINE} ms after SIGTERM`);
+      void this.end('SIGKILL');
+    }, STOP_DEADLINE);
+    await this.end('SIGTERM');
+    clearTimeout(late);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -103,7 +103,7 @@ export class Stage implements AsyncDisposable {
     const rows = await this.#rows();
     await this.#watcherCaughtUp(rows);
     await this.watcher.stop();
-    await Promise.all(this.slots.map((slot) => slot.end('SIGTERM')));
+    await Promise.all(this.slots.map((slot) => slot.stop()));
     const verdict = judge({
       accepted: this.ledger.accepted,
       cancels: this.ledger.cancels,
