@@ -65,7 +65,8 @@ interface Draft {
 
 export class Acceptor {
   readonly #options: AcceptorOptions;
-  readonly #gathered: { readonly send: SendRequest; readonly resolve: (result: Accepted | CarillonError) => void }[] = [];
+  readonly #gathered: { readonly send: SendRequest; readonly resolve: (result: Accepted | CarillonError) => void }[] =
+    [];
 
   constructor(options: AcceptorOptions) {
     this.#options = options;

@@ -114,6 +114,13 @@ describe('limit', () => {
     );
   });
 
+  it('lines up those that were refused a token apart, and begins anew with the next refusal', () => {
+    const limiter = new Limiter(new Map([['email', { perMinute: 61, burst: 1 }]]), aStore(), new ManualClock());
+    const line = [1, 2, 3].map(() => limiter.lineUp('email', SAMPLE_TIME));
+    expect(line).to.deep.equal([SAMPLE_TIME, SAMPLE_TIME + SECOND, SAMPLE_TIME + 2 * SECOND]);
+    expect(limiter.lineUp('email', SAMPLE_TIME + 1)).to.equal(SAMPLE_TIME + 1);
+  });
+
   it('grants never more than is wanted or needed, and never less than is needed', () => {
     fc.assert(
       fc.property(

@@ -106,6 +106,18 @@ describe('scheduler', () => {
     }
   });
 
+  it('publishes what a backlog has not told yet, once, without a new version', async () => {
+    await using pipeline = await openPipeline();
+    const row = aNotification({ spec: { createdAt: NOW - 3 * MINUTE } });
+    pipeline.queue.undelivered.set('email.normal', NOW - 3 * MINUTE);
+    await insert(pipeline, row);
+    await using _ = startScheduler(pipeline);
+    await pipeline.clock.until('it is told', async () => (await stateOf(pipeline, row)).published === 1, SECOND);
+    for (let i = 0; i < 12; i++) await pipeline.clock.advance(MINUTE);
+    expect(await stateOf(pipeline, row)).to.include({ status: 'queued', version: 1 });
+    expect((await pipeline.fed()).map((event) => event.version)).to.deep.equal([1]);
+  });
+
   it('postpones a whole backlog in one write', async () => {
     const calls: string[] = [];
     await using pipeline = await openPipeline({ storage: (method) => void calls.push(method) });
@@ -193,6 +205,19 @@ describe('scheduler', () => {
     expect(await stateOf(pipeline, queued)).to.deep.equal(queued.state);
     pipeline.queue.away = false;
     await pipeline.clock.until('both are queued', () => pipeline.queue.published.length === 2);
+  });
+
+  it('ends leases and publishes leftovers also while the queue is away', async () => {
+    await using pipeline = await openPipeline();
+    pipeline.queue.away = true;
+    const left = cancelled(aNotification(), 'expired', NOW);
+    const held = claim(aNotification(), { id: 'gone', until: NOW }, 'smtp', NOW);
+    await insert(pipeline, left, held);
+    await using _ = startScheduler(pipeline);
+    await pipeline.clock.until('both are done', async () => {
+      const [rested, ended] = [await stateOf(pipeline, left), await stateOf(pipeline, held)];
+      return rested.published === 2 && ended.status === 'pending';
+    });
   });
 
   it('goes on after the store was away', async () => {

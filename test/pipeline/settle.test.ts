@@ -245,6 +245,16 @@ describe('settle and waiting', () => {
     expect(state.targets.map((t) => t.outcome)).to.deep.equal(['rate_limited', 'sent']);
   });
 
+  it('gives the attempt back when the process is stopping, the last one included', () => {
+    for (const outcome of ['temporary_failure', 'unknown', 'provider_error'] as const) {
+      for (const attemptsLeft of [true, false]) {
+        const row = claimedRow({ ...left, attemptsLeft });
+        const state = settled(row, reportOf(row, [0, resultOf(outcome)]), { ...CONTEXT, stopping: true });
+        expect(state).to.include({ status: 'pending', reason: 'retrying', attempt: row.state.attempt - 1 });
+      }
+    }
+  });
+
   it('holds without a call as it holds after one, and costs no attempt', () => {
     const row = aNotification({ state: { attempt: 2 } });
     for (const reason of ['rate_limited', 'route_down'] as const) {
