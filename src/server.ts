@@ -4,7 +4,7 @@
  */
 import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
 import { createSecureServer, type Http2SecureServer } from 'node:http2';
-import type { AddressInfo, Socket } from 'node:net';
+import { createServer as createNetServer, type AddressInfo, type Server as NetServer, type Socket } from 'node:net';
 
 import { logVerbosity, Server as GrpcServer, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
 
@@ -145,42 +145,32 @@ async function listenGrpc(options: ServerOptions, methods: readonly BoundMethod[
     'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
   });
   for (const method of methods) registerGrpc(server, method);
-  const { host } = options.grpc;
-  const target = `${host.includes(':') ? `[${host}]` : host}:${options.grpc.port}`;
-  const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(target, grpcCredentials(options.tls), (error, bound) => {
-      if (error === null) resolve(bound);
-      else reject(cannotListen('gRPC', options.grpc, error));
-    });
+  // Takes the connections itself: grpc-js closes its sessions but waits for each peer to close its side, however long.
+  const injector = server.createConnectionInjector(grpcCredentials(options.tls));
+  const acceptor = createNetServer({ noDelay: true }, (socket) => {
+    injector.injectConnection(socket);
   });
+  const listener = await listen('gRPC', acceptor, options.grpc);
   return {
-    address: { host, port },
-    drain: () =>
-      new Promise((resolve, reject) => {
+    ...listener,
+    drain: async () => {
+      const sessions = new Promise<void>((resolve, reject) => {
         server.tryShutdown((error) => {
           if (error === undefined) resolve();
           else reject(error);
         });
-      }),
+      });
+      await Promise.all([listener.drain(), sessions]);
+    },
     cut: () => {
       server.forceShutdown();
+      listener.cut();
     },
   };
 }
 
-function grpcCredentials(tls: TlsOptions | undefined): ServerCredentials {
-  if (tls === undefined) return ServerCredentials.createInsecure();
-  const pair = { private_key: Buffer.from(tls.key), cert_chain: Buffer.from(tls.cert) };
-  const clientCa = tls.clientCa === undefined ? null : Buffer.from(tls.clientCa);
-  return ServerCredentials.createSsl(clientCa, [pair], clientCa !== null);
-}
-
-async function listenHttp(
-  options: ServerOptions,
-  methods: readonly BoundMethod[],
-  draining: AbortSignal,
-): Promise<Listener> {
-  const server = createServer(options.tls, requestListener(options, methods, draining));
+/** Opens a listener that knows its connections. */
+async function listen(what: string, server: NetServer, { host, port }: Address): Promise<Listener> {
   const sockets = new Set<Socket>();
   server.on('connection', (socket: Socket) => {
     sockets.add(socket);
@@ -188,18 +178,18 @@ async function listenHttp(
   });
   await new Promise<void>((resolve, reject) => {
     const onError = (error: Error): void => {
-      reject(cannotListen('HTTP', options.http, error));
+      reject(cannotListen(what, { host, port }, error));
     };
     server.once('error', onError);
-    server.listen(options.http.port, options.http.host, () => {
+    server.listen(port, host, () => {
       server.off('error', onError);
       resolve();
     });
   });
   // A string only for a server on a pipe, which `listen` above never makes.
-  const { port } = server.address() as AddressInfo;
+  const bound = server.address() as AddressInfo;
   return {
-    address: { host: options.http.host, port },
+    address: { host, port: bound.port },
     drain: () =>
       new Promise((resolve, reject) => {
         server.close((error) => {
@@ -211,6 +201,17 @@ async function listenHttp(
       for (const socket of sockets) socket.destroy();
     },
   };
+}
+
+function grpcCredentials(tls: TlsOptions | undefined): ServerCredentials {
+  if (tls === undefined) return ServerCredentials.createInsecure();
+  const pair = { private_key: Buffer.from(tls.key), cert_chain: Buffer.from(tls.cert) };
+  const clientCa = tls.clientCa === undefined ? null : Buffer.from(tls.clientCa);
+  return ServerCredentials.createSsl(clientCa, [pair], clientCa !== null);
+}
+
+function listenHttp(options: ServerOptions, methods: readonly BoundMethod[], draining: AbortSignal): Promise<Listener> {
+  return listen('HTTP', createServer(options.tls, requestListener(options, methods, draining)), options.http);
 }
 
 type RequestListener = (request: HttpRequest, response: HttpResponse) => void;

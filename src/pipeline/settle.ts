@@ -105,9 +105,8 @@ export function absorb(row: Notification, report: Report): Attempted {
   );
   const attempts = row.state.attempts.map((attempt, index) => {
     if (index !== at) return attempt;
-    // A late answer for one target leaves what was said of the others.
-    const others = attempt.results.filter((r) => !byTarget.has(r.target));
-    return { ...attempt, endedAt: report.endedAt, results: [...others, ...report.results.map(toResult)] };
+    // A late answer stands beside what was said before: that it was unknown for a while may explain a second call.
+    return { ...attempt, endedAt: report.endedAt, results: [...attempt.results, ...report.results.map(toResult)] };
   });
   return { targets, attempts, provider: report.provider };
 }

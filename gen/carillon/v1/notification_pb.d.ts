@@ -698,7 +698,7 @@ export declare type Attempt = Message<"carillon.v1.Attempt"> & {
   endedAt?: Timestamp | undefined;
 
   /**
-   * What it answered, a result per target it was asked for.
+   * What it answered, a result per target it was asked for; an answer that came late stands behind the earlier one.
    *
    * @generated from field: repeated carillon.v1.AttemptResult results = 6;
    */
