@@ -74,8 +74,7 @@ interface Item {
 
 async function rawMongo(url: string): Promise<Pick<RawSteps, 'insert' | 'update'>> {
   await using client = new MongoClient(url, { writeConcern: { w: 'majority', journal: true } });
-  const items: Collection<Item> = client.db('carillon_bench_raw').collection('items');
-  await items.drop();
+  const items: Collection<Item> = client.db(`carillon_bench_raw_${Date.now()}`).collection('items');
   const ids = Array.from({ length: MONGO_ROWS }, () => randomUUID());
   const groupOf = (group: number): string[] => ids.slice(group * GROUP, (group + 1) * GROUP);
   const body = { spec: { text: SPEC }, state: { text: STATE } };

@@ -31,9 +31,6 @@ export interface Verdict {
   readonly slowestSeconds: number;
 }
 
-/** The default of `worker.lease_seconds`: only its end takes a row from a worker so long after the claim. */
-const LEASE = 75_000;
-
 const WAITING: ReadonlySet<Status> = new Set([Status.PENDING, Status.QUEUED, Status.PROCESSING]);
 
 const isFinal = (status: Status): boolean => !WAITING.has(status);
@@ -86,24 +83,10 @@ function attemptOf(row: Notification, call: Received): Attempt | undefined {
   );
 }
 
-/**
- * True where the service could not know what the call came to when it went on: its outcome is unknown, or the answer came
- * after the row had been taken from the worker that waited for it.
- */
+/** True where the service could not know what the call came to when it went on; a late answer stands behind that. */
 function wasUnknown(row: Notification, call: Received): boolean {
-  const attempt = attemptOf(row, call);
-  const result = attempt?.results.find(({ target }) => target === call.target);
-  if (!attempt || !result) return false;
-  if (result.outcome === Outcome.UNKNOWN) return true;
-  const [start, end] = [msOf(attempt.startedAt), msOf(attempt.endedAt)];
-  // What a late answer, or a settle that could not be written for long, has overwritten, the history still tells.
-  const claimed = row.history.findLastIndex(
-    ({ status, at }, index) =>
-      status === Status.PROCESSING && msOf(at) <= start && row.history[index - 1]?.status !== Status.PROCESSING,
-  );
-  const taken = row.history.slice(claimed).find(({ status }) => status !== Status.PROCESSING);
-  if (claimed < 0 || !taken) return false;
-  return msOf(taken.at) < end || msOf(taken.at) >= msOf(row.history[claimed]?.at) + LEASE;
+  const results = attemptOf(row, call)?.results ?? [];
+  return results.some(({ target, outcome }) => target === call.target && outcome === Outcome.UNKNOWN);
 }
 
 /** After the vendor took a message, it is called again only where its answer was not known. */
