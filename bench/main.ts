@@ -274,8 +274,11 @@ try {
       say(`\nmongo + jetstream: skipped, ${missing}`);
     } else {
       const mongo = await startMongo();
-      await bench(cluster(mongo.url));
-      await mongo.stop();
+      try {
+        await bench(cluster(mongo.url));
+      } finally {
+        await mongo.stop();
+      }
     }
   }
 } finally {
