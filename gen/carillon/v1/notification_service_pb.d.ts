@@ -811,7 +811,7 @@ export enum CancelResult {
   UNSPECIFIED = 0,
 
   /**
-   * It is CANCELLED and will not be sent.
+   * It is CANCELLED and will not be sent; a target that was reached before stays so.
    *
    * @generated from enum value: CANCEL_RESULT_CANCELLED = 1;
    */
