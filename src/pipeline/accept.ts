@@ -92,8 +92,12 @@ export class Acceptor {
 
   async #acceptGathered(): Promise<void> {
     const gathered = this.#gathered.splice(0);
-    const results = await this.accept(gathered.map(({ send }) => send));
-    gathered.forEach(({ resolve }, index) => resolve(results[index] ?? CarillonError.from(undefined)));
+    try {
+      const results = await this.accept(gathered.map(({ send }) => send));
+      gathered.forEach(({ resolve }, index) => resolve(results[index] ?? CarillonError.from(undefined)));
+    } catch (thrown) {
+      for (const { resolve } of gathered) resolve(CarillonError.from(thrown));
+    }
   }
 
   /** Each is accepted or refused on its own. The sends share their writes. */

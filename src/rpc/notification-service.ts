@@ -31,7 +31,7 @@ import { mapConcurrently } from './concurrent.ts';
 import { fromEvent, fromNotification, fromRendered, toRequest } from './convert.ts';
 import { cancelResultTo, channelTo, layerTo, reasonFrom, reasonTo, statusFrom, statusTo } from './enums.ts';
 import { implement } from './handler.ts';
-import type { ServiceImplementation } from './handler.ts';
+import type { CallContext, ServiceImplementation } from './handler.ts';
 import { toStatus } from './status.ts';
 import { createValidate } from './validate.ts';
 
@@ -62,23 +62,31 @@ export function createNotificationService(options: NotificationServiceOptions): 
     return sendRequest(request, tenant);
   };
 
+  /** An item's error is its answer and does not end the call, so the chain never sees it. */
+  const toResult = (result: Accepted | CarillonError | undefined, context: CallContext): SendResultInit => {
+    const answer = result ?? CarillonError.from(undefined);
+    if (answer instanceof CarillonError && answer.reason === 'INTERNAL') options.events.callFailed(context, answer);
+    return fromResult(answer);
+  };
+
   return implement(NotificationService, {
     async sendNotification(request, { tenant }) {
       return fromAccepted(await acceptor.acceptOne(sendRequest(request, tenant)));
     },
 
-    async batchSendNotifications({ requests }, { tenant }) {
-      const checked = requests.map((request) => attempt(() => toSend(request, tenant)));
+    async batchSendNotifications({ requests }, context) {
+      const checked = requests.map((request) => attempt(() => toSend(request, context.tenant)));
       const good = checked.filter((item): item is SendRequest => !(item instanceof CarillonError));
       const accepted = (await acceptor.accept(good)).values();
       const results = checked.map((item) => (item instanceof CarillonError ? item : accepted.next().value));
-      return { results: results.map((result) => fromResult(result ?? CarillonError.from(undefined))) };
+      return { results: results.map((result) => toResult(result, context)) };
     },
 
-    async *sendNotificationStream(requests, { tenant }) {
+    async *sendNotificationStream(requests, context) {
       yield* mapConcurrently(requests, STREAM_WINDOW, async ({ sequence, request }) => {
-        const send = attempt(() => toSend(request, tenant));
-        return { sequence, result: fromResult(send instanceof CarillonError ? send : await acceptor.tryOne(send)) };
+        const send = attempt(() => toSend(request, context.tenant));
+        const result = send instanceof CarillonError ? send : await acceptor.tryOne(send);
+        return { sequence, result: toResult(result, context) };
       });
     },
 
@@ -154,7 +162,9 @@ function fromAccepted(accepted: Accepted): MessageInitShape<typeof SendNotificat
   };
 }
 
-function fromResult(result: Accepted | CarillonError): MessageInitShape<typeof SendResultSchema> {
+type SendResultInit = MessageInitShape<typeof SendResultSchema>;
+
+function fromResult(result: Accepted | CarillonError): SendResultInit {
   if (!(result instanceof CarillonError)) return { result: { case: 'accepted', value: fromAccepted(result) } };
   const { code, message } = toStatus(result);
   const fieldViolations = result.violations.map(({ field, description }) => ({ field, description }));
