@@ -134,7 +134,7 @@ export function sending(rig: PairRig): void {
           from: { email: 'sales@example.com', name: 'Sales' },
           replyTo: { email: 'help@example.com' },
           cc: [{ email: 'cc@example.com', name: 'Copy' }],
-          bcc: [{ email: 'bcc@example.com' }],
+          bcc: [{ email: 'hidden@example.com' }],
           headers: { 'X-Campaign': 'autumn' },
           attachments: [
             { filename: 'logo.png', content: Buffer.from('logo'), mimeType: 'image/png', contentId: 'logo@shop' },
@@ -147,11 +147,11 @@ export function sending(rig: PairRig): void {
     const [received] = mailTo('files@example.com');
     if (!received) throw new Error('no mail arrived');
     const { parsed, to } = received;
-    expect(to).to.have.members(['files@example.com', 'cc@example.com', 'bcc@example.com']);
+    expect(to).to.have.members(['files@example.com', 'cc@example.com', 'hidden@example.com']);
     expect(parsed.from).to.deep.include({ address: 'sales@example.com', name: 'Sales' });
     expect(parsed.replyTo?.[0]?.address).to.equal('help@example.com');
     expect(parsed.cc?.[0]).to.deep.include({ address: 'cc@example.com', name: 'Copy' });
-    expect(received.raw).not.to.contain('bcc@example.com');
+    expect(received.raw).not.to.contain('hidden@example.com');
     expect(parsed.headers).to.deep.include({ key: 'x-campaign', originalKey: 'X-Campaign', value: 'autumn' });
     const files = parsed.attachments.map(({ filename, mimeType, contentId }) => ({ filename, mimeType, contentId }));
     expect(files).to.deep.equal([
