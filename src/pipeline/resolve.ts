@@ -4,41 +4,23 @@
  */
 import { DAY } from '../domain/clock.ts';
 import { addressesOf } from '../domain/notification.ts';
-import type {
-  Attachment,
-  Channel,
-  Content,
-  EmailOptions,
-  JsonObject,
-  NotificationSpec,
-  Priority,
-  Recipient,
-  UnknownOutcomePolicy,
-  WebhookOptions,
-} from '../domain/notification.ts';
+import type { Attachment, Channel, NotificationSpec } from '../domain/notification.ts';
 import { CarillonError, invalidField } from '../errors.ts';
 import { isReservedEmailHeader, isReservedWebhookHeader } from '../providers/reserved-headers.ts';
 
+/** What each spec of a request takes over as the caller gave it. */
+type Asked = Omit<NotificationSpec, 'id' | 'tenant' | 'groupId' | 'channel' | 'attachmentCount' | 'createdAt'>;
+
 /** One request of a caller, in the words of the domain. */
-export interface NotificationRequest {
-  readonly type: string;
+export interface NotificationRequest extends Asked {
   readonly channels: readonly Channel[];
-  readonly recipient: Recipient;
-  readonly priority: Priority;
-  readonly category: string;
-  readonly data?: JsonObject;
-  readonly templateId?: string;
-  readonly content?: Content;
-  readonly scheduledFor?: number;
-  readonly expiresAt?: number;
-  readonly unknownOutcome: UnknownOutcomePolicy;
-  readonly metadata: Readonly<Record<string, string>>;
-  readonly email?: EmailOptions;
-  readonly webhook?: WebhookOptions;
   readonly attachments: readonly Attachment[];
 }
 
-/** Checks that content exists for the spec and that its data, locale and time zone can be used: throws TEMPLATE_NOT_FOUND, TEMPLATE_DATA_INVALID or INVALID_FIELD. */
+/**
+ * Checks that content exists for the spec and that its data, locale and time zone can be used.
+ * @throws CarillonError TEMPLATE_NOT_FOUND, TEMPLATE_DATA_INVALID or INVALID_FIELD
+ */
 export type ContentCheck = (spec: NotificationSpec) => void;
 
 /** Bytes of all attachments of a notification. */
