@@ -49,6 +49,12 @@ const SCOPE_OF: Readonly<Record<string, Scope>> = {
   'carillon.v1.NotificationService/ListNotifications': 'read',
   'carillon.v1.NotificationService/WatchNotifications': 'read',
   'carillon.v1.NotificationService/ExplainNotification': 'read',
+  'carillon.v1.PreferenceService/ListSuppressions': 'read',
+  'carillon.v1.PreferenceService/AddSuppression': 'admin',
+  'carillon.v1.PreferenceService/RemoveSuppression': 'admin',
+  'carillon.v1.VerificationService/VerifyEmail': 'read',
+  // A look-up may cost money.
+  'carillon.v1.VerificationService/VerifyPhone': 'send',
 };
 
 /** What a method that is not in the table needs: one that was forgotten is closed rather than open. */

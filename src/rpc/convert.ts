@@ -7,6 +7,8 @@ import type {
   Attachment as ProtoAttachment,
   Content as ProtoContent,
   ContentSchema,
+  Device as ProtoDevice,
+  DeviceSchema,
   EmailAddress as ProtoEmailAddress,
   EmailOptions as ProtoEmailOptions,
   NotificationEventSchema,
@@ -15,14 +17,17 @@ import type {
   PushData as ProtoPushData,
   Recipient as ProtoRecipient,
   RecipientSchema,
+  ReceiptSchema,
   RenderedContentSchema,
   RetryPolicy as ProtoRetryPolicy,
+  SmsOptions as ProtoSmsOptions,
   WebhookOptions as ProtoWebhookOptions,
 } from '../../gen/carillon/v1/notification_pb.js';
 import { HOUR, SECOND } from '../domain/clock.ts';
 import type {
   Attachment,
   Content,
+  Device,
   EmailAddress,
   EmailOptions,
   Notification,
@@ -30,8 +35,10 @@ import type {
   Recipient,
   RenderedContent,
   RetryPolicy,
+  SmsOptions,
   WebhookOptions,
 } from '../domain/notification.ts';
+import type { Receipt } from '../domain/receipt.ts';
 import { invalidField } from '../errors.ts';
 import type { FeedEvent } from '../feed/feed.ts';
 import type { NotificationRequest } from '../pipeline/resolve.ts';
@@ -39,10 +46,17 @@ import {
   backoffFrom,
   channelFrom,
   channelTo,
+  choiceTo,
+  deviceKindFrom,
+  deviceKindTo,
   outcomeTo,
   priorityFrom,
   priorityTo,
   reasonTo,
+  receiptKindTo,
+  skipReasonTo,
+  smsTypeFrom,
+  smsTypeTo,
   statusTo,
   unknownOutcomeFrom,
   unknownOutcomeTo,
@@ -58,7 +72,7 @@ const durationMs = (d: Duration | undefined): number | undefined =>
   d ? Number(d.seconds) * SECOND + Math.floor(d.nanos / 1e6) : undefined;
 
 export function toRequest(input: NotificationInput): NotificationRequest {
-  const { recipient, email, webhook, content, data } = input;
+  const { recipient, email, webhook, sms, content, data } = input;
   if (!recipient) throw invalidField('notification.recipient', 'is required');
   const scheduledFor = ms(input.scheduledFor);
   const expiresAt = ms(input.expiresAt);
@@ -77,6 +91,7 @@ export function toRequest(input: NotificationInput): NotificationRequest {
     metadata: { ...input.metadata },
     ...(email && { email: toEmailOptions(email) }),
     ...(webhook && { webhook: toWebhookOptions(webhook) }),
+    ...(sms && { sms: toSmsOptions(sms) }),
     attachments: (email?.attachments ?? []).map(toAttachment),
   };
 }
@@ -86,7 +101,7 @@ function toRecipient(r: ProtoRecipient): Recipient {
     ...(r.id && { id: r.id }),
     ...(r.email && { email: r.email }),
     ...(r.phone && { phone: r.phone }),
-    ...(r.devices.length > 0 && { deviceTokens: r.devices.map((device) => device.token) }),
+    ...(r.devices.length > 0 && { devices: r.devices.map(toDevice) }),
     ...(r.webhookUrl && { webhookUrl: r.webhookUrl }),
     ...(r.slackAddress && { slackAddress: r.slackAddress }),
     ...(r.discordWebhookUrl && { discordWebhookUrl: r.discordWebhookUrl }),
@@ -96,6 +111,22 @@ function toRecipient(r: ProtoRecipient): Recipient {
     ...(r.lastName && { lastName: r.lastName }),
   };
 }
+
+function toDevice(d: ProtoDevice): Device {
+  const registeredAt = ms(d.registeredAt);
+  return {
+    kind: deviceKindFrom[d.kind] ?? 'fcm_token',
+    token: d.token,
+    ...(d.p256dh && { p256dh: d.p256dh }),
+    ...(d.auth && { auth: d.auth }),
+    ...(registeredAt !== undefined && { registeredAt }),
+  };
+}
+
+const toSmsOptions = (s: ProtoSmsOptions): SmsOptions => ({
+  type: smsTypeFrom[s.type] ?? 'auto',
+  ...(s.from && { from: s.from }),
+});
 
 function toContent(c: ProtoContent): Content {
   return {
@@ -189,13 +220,18 @@ export function fromNotification({ spec, state, rendered }: Notification): Messa
         responseCode: r.code ?? '',
         responseMessage: r.detail ?? '',
       })),
+      choice: choiceTo[a.choice],
+      skipped: a.skipped.map((s) => ({ provider: s.provider, reason: skipReasonTo[s.reason] })),
+      targets: [...a.targets],
     })),
     history: state.history.map((t) => ({
       version: BigInt(t.version),
       at: timestampFromMs(t.at),
       status: statusTo[t.status],
       ...(t.reason && { reason: reasonTo[t.reason] }),
+      ...(t.receipt && { receipt: receiptKindTo[t.receipt] }),
     })),
+    receipts: state.receipts.map(fromReceipt),
     ...(rendered && { renderedContent: fromRendered(rendered) }),
     ...(spec.data && { data: spec.data }),
     metadata: { ...spec.metadata },
@@ -209,8 +245,28 @@ export function fromNotification({ spec, state, rendered }: Notification): Messa
   };
 }
 
-function fromRecipient({ deviceTokens, ...rest }: Recipient): MessageInitShape<typeof RecipientSchema> {
-  return { ...rest, devices: (deviceTokens ?? []).map((token) => ({ token })) };
+function fromRecipient({ devices = [], ...rest }: Recipient): MessageInitShape<typeof RecipientSchema> {
+  return { ...rest, devices: devices.map(fromDevice) };
+}
+
+function fromDevice({ kind, registeredAt, ...rest }: Device): MessageInitShape<typeof DeviceSchema> {
+  return {
+    ...rest,
+    kind: deviceKindTo[kind],
+    ...(registeredAt !== undefined && { registeredAt: timestampFromMs(registeredAt) }),
+  };
+}
+
+function fromReceipt(r: Receipt): MessageInitShape<typeof ReceiptSchema> {
+  return {
+    provider: r.provider,
+    kind: receiptKindTo[r.kind],
+    hard: r.hard ?? false,
+    at: timestampFromMs(r.at),
+    code: r.code ?? '',
+    detail: r.detail ?? '',
+    machine: r.machine ?? false,
+  };
 }
 
 export function fromRendered(r: RenderedContent): MessageInitShape<typeof RenderedContentSchema> {
@@ -220,6 +276,7 @@ export function fromRendered(r: RenderedContent): MessageInitShape<typeof Render
     templateVersion: r.templateVersion ?? '',
     locale: r.locale ?? '',
     renderedAt: timestampFromMs(r.renderedAt),
+    ...(r.sms && { smsSize: { ...r.sms, type: smsTypeTo[r.sms.type] } }),
   };
 }
 
@@ -244,5 +301,6 @@ export function fromEvent(event: FeedEvent): MessageInitShape<typeof Notificatio
     ...(event.reason && { reason: reasonTo[event.reason] }),
     attempt: event.attempt,
     provider: event.provider ?? '',
+    ...(event.receipt && { receipt: receiptKindTo[event.receipt] }),
   };
 }

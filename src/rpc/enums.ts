@@ -5,24 +5,37 @@
 import {
   Backoff as ProtoBackoff,
   Channel as ProtoChannel,
+  Choice as ProtoChoice,
+  DeviceKind as ProtoDeviceKind,
   Outcome as ProtoOutcome,
   Priority as ProtoPriority,
   Reason as ProtoReason,
+  ReceiptKind as ProtoReceiptKind,
+  SkipReason as ProtoSkipReason,
+  SmsType as ProtoSmsType,
   Status as ProtoStatus,
   UnknownOutcomePolicy as ProtoUnknownOutcome,
   WebhookMethod as ProtoWebhookMethod,
 } from '../../gen/carillon/v1/notification_pb.js';
 import { CancelResult, DecisionLayer as ProtoLayer } from '../../gen/carillon/v1/notification_service_pb.js';
+import { SuppressionReason as ProtoSuppressionReason } from '../../gen/carillon/v1/preference_service_pb.js';
 import type {
   Channel,
-  Outcome,
+  Choice,
+  DeviceKind,
   Priority,
   Reason,
   RetryPolicy,
+  SkipReason,
+  SmsOptions,
+  SmsType,
   Status,
+  TargetOutcome,
   UnknownOutcomePolicy,
   WebhookMethod,
 } from '../domain/notification.ts';
+import type { ReceiptKind } from '../domain/receipt.ts';
+import type { SuppressionReason } from '../domain/suppression.ts';
 import type { Cancelled } from '../pipeline/cancel.ts';
 import type { DecisionLayer } from '../pipeline/decide.ts';
 
@@ -135,7 +148,7 @@ export const reasonFrom: From<ProtoReason, Reason> = {
   [ProtoReason.POISONED]: 'poisoned',
 };
 
-export const outcomeTo: To<Outcome, ProtoOutcome> = {
+export const outcomeTo: To<TargetOutcome, ProtoOutcome> = {
   sent: ProtoOutcome.SENT,
   temporary_failure: ProtoOutcome.TEMPORARY_FAILURE,
   rate_limited: ProtoOutcome.RATE_LIMITED,
@@ -143,6 +156,70 @@ export const outcomeTo: To<Outcome, ProtoOutcome> = {
   invalid_recipient: ProtoOutcome.INVALID_RECIPIENT,
   provider_error: ProtoOutcome.PROVIDER_ERROR,
   unknown: ProtoOutcome.UNKNOWN,
+  suppressed: ProtoOutcome.SUPPRESSED,
+};
+
+export const choiceTo: To<Choice, ProtoChoice> = {
+  first: ProtoChoice.FIRST,
+  weight: ProtoChoice.WEIGHT,
+  repeat: ProtoChoice.REPEAT,
+  fail_over: ProtoChoice.FAIL_OVER,
+};
+
+export const skipReasonTo: To<SkipReason, ProtoSkipReason> = {
+  circuit_open: ProtoSkipReason.CIRCUIT_OPEN,
+  rate_limited: ProtoSkipReason.RATE_LIMITED,
+  quota_used: ProtoSkipReason.QUOTA_USED,
+};
+
+export const receiptKindTo: To<ReceiptKind, ProtoReceiptKind> = {
+  sent: ProtoReceiptKind.SENT,
+  delivered: ProtoReceiptKind.DELIVERED,
+  bounced: ProtoReceiptKind.BOUNCED,
+  failed: ProtoReceiptKind.FAILED,
+  opened: ProtoReceiptKind.OPENED,
+  clicked: ProtoReceiptKind.CLICKED,
+  complained: ProtoReceiptKind.COMPLAINED,
+  unsubscribed: ProtoReceiptKind.UNSUBSCRIBED,
+  resubscribed: ProtoReceiptKind.RESUBSCRIBED,
+};
+
+export const suppressionReasonTo: To<SuppressionReason, ProtoSuppressionReason> = {
+  hard_bounce: ProtoSuppressionReason.HARD_BOUNCE,
+  complaint: ProtoSuppressionReason.COMPLAINT,
+  unsubscribed: ProtoSuppressionReason.UNSUBSCRIBED,
+  invalid_token: ProtoSuppressionReason.INVALID_TOKEN,
+  manual: ProtoSuppressionReason.MANUAL,
+};
+
+export const deviceKindTo: To<DeviceKind, ProtoDeviceKind> = {
+  fcm_token: ProtoDeviceKind.FCM_TOKEN,
+  fcm_id: ProtoDeviceKind.FCM_ID,
+  apns: ProtoDeviceKind.APNS,
+  web_push: ProtoDeviceKind.WEB_PUSH,
+  onesignal: ProtoDeviceKind.ONESIGNAL,
+};
+
+export const deviceKindFrom: From<ProtoDeviceKind, DeviceKind> = {
+  [ProtoDeviceKind.UNSPECIFIED]: undefined,
+  [ProtoDeviceKind.FCM_TOKEN]: 'fcm_token',
+  [ProtoDeviceKind.FCM_ID]: 'fcm_id',
+  [ProtoDeviceKind.APNS]: 'apns',
+  [ProtoDeviceKind.WEB_PUSH]: 'web_push',
+  [ProtoDeviceKind.ONESIGNAL]: 'onesignal',
+};
+
+export const smsTypeTo: To<SmsType, ProtoSmsType> = {
+  text: ProtoSmsType.TEXT,
+  unicode: ProtoSmsType.UNICODE,
+  binary: ProtoSmsType.BINARY,
+};
+
+export const smsTypeFrom: From<ProtoSmsType, SmsOptions['type']> = {
+  [ProtoSmsType.UNSPECIFIED]: undefined,
+  [ProtoSmsType.TEXT]: 'text',
+  [ProtoSmsType.UNICODE]: 'unicode',
+  [ProtoSmsType.BINARY]: 'binary',
 };
 
 export const unknownOutcomeTo: To<UnknownOutcomePolicy, ProtoUnknownOutcome> = {
@@ -176,6 +253,7 @@ export const layerTo: To<DecisionLayer, ProtoLayer> = {
   schedule: ProtoLayer.SCHEDULE,
   route: ProtoLayer.ROUTE,
   content: ProtoLayer.CONTENT,
+  suppression: ProtoLayer.SUPPRESSION,
 };
 
 export const cancelResultTo: To<Cancelled['result'], CancelResult> = {

@@ -126,7 +126,7 @@ export function createNotificationService(options: NotificationServiceOptions): 
     },
 
     async explainNotification({ notification }, { tenant }) {
-      const explanations = explain(tenant, toRequest(required(notification)), options.explain);
+      const explanations = await explain(tenant, toRequest(required(notification)), options.explain);
       return { explanations: explanations.map(fromExplanation) };
     },
   });

@@ -7,6 +7,9 @@ import {
   BackoffSchema,
   Channel,
   ChannelSchema,
+  ChoiceSchema,
+  DeviceKind,
+  DeviceKindSchema,
   NotificationEventSchema,
   NotificationInputSchema,
   NotificationSchema,
@@ -14,6 +17,10 @@ import {
   Priority,
   PrioritySchema,
   ReasonSchema,
+  ReceiptKindSchema,
+  SkipReasonSchema,
+  SmsType,
+  SmsTypeSchema,
   StatusSchema,
   UnknownOutcomePolicy,
   UnknownOutcomePolicySchema,
@@ -22,16 +29,23 @@ import {
 } from '../../gen/carillon/v1/notification_pb.js';
 import type { NotificationInput } from '../../gen/carillon/v1/notification_pb.js';
 import { CancelResultSchema, DecisionLayerSchema } from '../../gen/carillon/v1/notification_service_pb.js';
+import { SuppressionReasonSchema } from '../../gen/carillon/v1/preference_service_pb.js';
+import { EmailVerdictSchema, PhoneTypeSchema } from '../../gen/carillon/v1/verification_service_pb.js';
 import { HOUR, SECOND } from '../../src/domain/clock.ts';
 import {
   CANCELLED_REASONS,
   CHANNELS,
+  CHOICES,
+  DEVICE_KINDS,
   FAILED_REASONS,
   OUTCOMES,
   PENDING_REASONS,
   PRIORITIES,
+  SKIP_REASONS,
   STATUSES,
 } from '../../src/domain/notification.ts';
+import { RECEIPT_KINDS } from '../../src/domain/receipt.ts';
+import { SUPPRESSION_REASONS } from '../../src/domain/suppression.ts';
 import { CarillonError } from '../../src/errors.ts';
 import { fromEvent, fromNotification, toRequest } from '../../src/rpc/convert.ts';
 import {
@@ -39,19 +53,30 @@ import {
   cancelResultTo,
   channelFrom,
   channelTo,
+  choiceTo,
+  deviceKindFrom,
+  deviceKindTo,
   layerTo,
   outcomeTo,
   priorityFrom,
   priorityTo,
   reasonFrom,
   reasonTo,
+  receiptKindTo,
+  skipReasonTo,
+  smsTypeFrom,
+  smsTypeTo,
   statusFrom,
   statusTo,
+  suppressionReasonTo,
   unknownOutcomeFrom,
   unknownOutcomeTo,
   webhookMethodFrom,
 } from '../../src/rpc/enums.ts';
-import { SAMPLE_TIME, aNotification, aRendered, anEvent } from '../support/sample.ts';
+import { emailVerdictTo, phoneTypeTo } from '../../src/rpc/verification-service.ts';
+import { EMAIL_VERDICTS } from '../../src/verify/email.ts';
+import { PHONE_TYPES } from '../../src/verify/phone.ts';
+import { SAMPLE_TIME, aFullReceipt, aNotification, aRendered, anEvent } from '../support/sample.ts';
 
 type Table<To> = Readonly<Record<string | number, To>>;
 
@@ -72,11 +97,19 @@ const PAIRS: readonly Pair[] = [
     to: reasonTo,
     from: reasonFrom,
   },
-  { desc: OutcomeSchema, words: OUTCOMES, to: outcomeTo },
+  { desc: OutcomeSchema, words: [...OUTCOMES, 'suppressed'], to: outcomeTo },
   { desc: UnknownOutcomePolicySchema, words: ['retry', 'hold'], to: unknownOutcomeTo, from: unknownOutcomeFrom },
   { desc: WebhookMethodSchema, words: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'], from: webhookMethodFrom },
   { desc: BackoffSchema, words: ['linear', 'exponential'], from: backoffFrom },
   { desc: DecisionLayerSchema, words: Object.keys(layerTo), to: layerTo },
+  { desc: ChoiceSchema, words: CHOICES, to: choiceTo },
+  { desc: SkipReasonSchema, words: SKIP_REASONS, to: skipReasonTo },
+  { desc: ReceiptKindSchema, words: RECEIPT_KINDS, to: receiptKindTo },
+  { desc: DeviceKindSchema, words: DEVICE_KINDS, to: deviceKindTo, from: deviceKindFrom },
+  { desc: SmsTypeSchema, words: ['text', 'unicode', 'binary'], to: smsTypeTo, from: smsTypeFrom },
+  { desc: SuppressionReasonSchema, words: SUPPRESSION_REASONS, to: suppressionReasonTo },
+  { desc: EmailVerdictSchema, words: EMAIL_VERDICTS, to: emailVerdictTo },
+  { desc: PhoneTypeSchema, words: PHONE_TYPES, to: phoneTypeTo },
   { desc: CancelResultSchema, words: Object.keys(cancelResultTo), to: cancelResultTo },
 ];
 
@@ -104,7 +137,16 @@ function aFullInput(): NotificationInput {
       id: 'ana',
       email: 'ana@example.com',
       phone: '+15551230000',
-      devices: [{ token: 'device-1' }, { token: 'device-2' }],
+      devices: [
+        { token: 'device-1' },
+        {
+          token: 'https://push.example.com/1',
+          kind: DeviceKind.WEB_PUSH,
+          p256dh: 'key',
+          auth: 'secret',
+          registeredAt: timestampFromMs(SAMPLE_TIME),
+        },
+      ],
       webhookUrl: 'https://example.com/hook',
       slackAddress: 'C1',
       discordWebhookUrl: 'https://discord.example.com/hook',
@@ -156,6 +198,7 @@ function aFullInput(): NotificationInput {
         maxDelay: { seconds: 60n },
       },
     },
+    sms: { type: SmsType.UNICODE, from: 'Acme' },
   });
   return fromBinary(NotificationInputSchema, toBinary(NotificationInputSchema, input));
 }
@@ -169,7 +212,16 @@ describe('a request', () => {
         id: 'ana',
         email: 'ana@example.com',
         phone: '+15551230000',
-        deviceTokens: ['device-1', 'device-2'],
+        devices: [
+          { kind: 'fcm_token', token: 'device-1' },
+          {
+            kind: 'web_push',
+            token: 'https://push.example.com/1',
+            p256dh: 'key',
+            auth: 'secret',
+            registeredAt: SAMPLE_TIME,
+          },
+        ],
         webhookUrl: 'https://example.com/hook',
         slackAddress: 'C1',
         discordWebhookUrl: 'https://discord.example.com/hook',
@@ -213,6 +265,7 @@ describe('a request', () => {
         headers: { 'X-Key': 'k' },
         retryPolicy: { maxAttempts: 7, backoff: 'linear', initialDelayMs: 2_500, maxDelayMs: 60_000 },
       },
+      sms: { type: 'unicode', from: 'Acme' },
       attachments: [
         { filename: 'a.pdf', content: new Uint8Array([1, 2]), mimeType: 'application/pdf', contentId: 'a' },
       ],
@@ -225,6 +278,7 @@ describe('a request', () => {
       channels: [Channel.WEBHOOK],
       recipient: { webhookUrl: 'https://example.com' },
       webhook: { retryPolicy: {} },
+      sms: {},
     });
     expect(toRequest(input)).to.deep.equal({
       type: 'hello',
@@ -239,6 +293,7 @@ describe('a request', () => {
         headers: {},
         retryPolicy: { backoff: 'exponential', initialDelayMs: 30 * SECOND, maxDelayMs: HOUR },
       },
+      sms: { type: 'auto' },
       attachments: [],
     });
   });
@@ -268,7 +323,12 @@ describe('a notification', () => {
       spec: {
         data: { n: 1 },
         metadata: { campaign: 'spring' },
-        recipient: { deviceTokens: ['device-1'] },
+        recipient: {
+          devices: [
+            { kind: 'apns', token: 'device-1' },
+            { kind: 'web_push', token: 'device-2', p256dh: 'key', auth: 'secret', registeredAt: SAMPLE_TIME },
+          ],
+        },
         scheduledFor: SAMPLE_TIME,
         expiresAt: SAMPLE_TIME + HOUR,
         unknownOutcome: 'hold',
@@ -287,15 +347,24 @@ describe('a notification', () => {
             run: 2,
             number: 1,
             provider: 'smtp',
+            choice: 'fail_over',
+            skipped: [{ provider: 'ses', reason: 'quota_used' }],
             targets: [0, 1],
             startedAt: SAMPLE_TIME,
             endedAt: SAMPLE_TIME + SECOND,
             results: [{ target: 0, outcome: 'temporary_failure', code: '451', detail: 'busy' }],
           },
         ],
-        history: [{ version: 3, at: SAMPLE_TIME, status: 'pending', reason: 'retrying' }],
+        receipts: [aFullReceipt({ detail: 'no such user', machine: true })],
+        history: [{ version: 3, at: SAMPLE_TIME, status: 'pending', reason: 'retrying', receipt: 'bounced' }],
       },
-      rendered: aRendered({ ...(content && { content }), templateId: 't', templateVersion: '2', locale: 'pt' }),
+      rendered: aRendered({
+        ...(content && { content }),
+        templateId: 't',
+        templateVersion: '2',
+        locale: 'pt',
+        sms: { type: 'unicode', characters: 71, segments: 2 },
+      }),
     });
     expect(json(row)).to.deep.equal({
       id: row.spec.id,
@@ -309,7 +378,18 @@ describe('a notification', () => {
       reasonDetail: 'why',
       version: '3',
       run: 2,
-      recipient: { devices: [{ token: 'device-1' }] },
+      recipient: {
+        devices: [
+          { token: 'device-1', kind: 'DEVICE_KIND_APNS' },
+          {
+            token: 'device-2',
+            kind: 'DEVICE_KIND_WEB_PUSH',
+            p256dh: 'key',
+            auth: 'secret',
+            registeredAt: at(SAMPLE_TIME),
+          },
+        ],
+      },
       targets: [
         { address: 'ana@example.com' },
         { address: 'b', outcome: 'OUTCOME_SENT', provider: 'smtp', providerMessageId: 'm' },
@@ -322,10 +402,39 @@ describe('a notification', () => {
           startedAt: at(SAMPLE_TIME),
           endedAt: at(SAMPLE_TIME + SECOND),
           results: [{ outcome: 'OUTCOME_TEMPORARY_FAILURE', responseCode: '451', responseMessage: 'busy' }],
+          choice: 'CHOICE_FAIL_OVER',
+          skipped: [{ provider: 'ses', reason: 'SKIP_REASON_QUOTA_USED' }],
+          targets: [0, 1],
         },
       ],
-      history: [{ version: '3', at: at(SAMPLE_TIME), status: 'STATUS_PENDING', reason: 'REASON_RETRYING' }],
-      renderedContent: { content, templateId: 't', templateVersion: '2', locale: 'pt', renderedAt: at(SAMPLE_TIME) },
+      history: [
+        {
+          version: '3',
+          at: at(SAMPLE_TIME),
+          status: 'STATUS_PENDING',
+          reason: 'REASON_RETRYING',
+          receipt: 'RECEIPT_KIND_BOUNCED',
+        },
+      ],
+      receipts: [
+        {
+          provider: 'smtp',
+          kind: 'RECEIPT_KIND_BOUNCED',
+          hard: true,
+          at: at(SAMPLE_TIME),
+          code: '550',
+          detail: 'no such user',
+          machine: true,
+        },
+      ],
+      renderedContent: {
+        content,
+        templateId: 't',
+        templateVersion: '2',
+        locale: 'pt',
+        renderedAt: at(SAMPLE_TIME),
+        smsSize: { type: 'SMS_TYPE_UNICODE', characters: 71, segments: 2 },
+      },
       data: { n: 1 },
       metadata: { campaign: 'spring' },
       createdAt: at(SAMPLE_TIME),
@@ -343,7 +452,14 @@ describe('a notification', () => {
   });
 
   it('of which an event tells is told with ids and words only', () => {
-    const event = anEvent({ recipientId: 'ana', reason: 'rejected', status: 'failed', attempt: 2, provider: 'smtp' });
+    const event = anEvent({
+      recipientId: 'ana',
+      reason: 'rejected',
+      status: 'failed',
+      attempt: 2,
+      provider: 'smtp',
+      receipt: 'failed',
+    });
     const message = create(NotificationEventSchema, fromEvent(event));
     expect(toJson(NotificationEventSchema, message)).to.deep.equal({
       notificationId: event.notificationId,
@@ -357,6 +473,7 @@ describe('a notification', () => {
       reason: 'REASON_REJECTED',
       attempt: 2,
       provider: 'smtp',
+      receipt: 'RECEIPT_KIND_FAILED',
     });
   });
 });

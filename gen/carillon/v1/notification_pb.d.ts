@@ -108,11 +108,39 @@ export declare const RecipientSchema: GenMessage<Recipient>;
  */
 export declare type Device = Message<"carillon.v1.Device"> & {
   /**
-   * The push token.
+   * The push token, the endpoint's URL or the id, by `kind`.
    *
    * @generated from field: string token = 1;
    */
   token: string;
+
+  /**
+   * Default: an FCM registration token.
+   *
+   * @generated from field: carillon.v1.DeviceKind kind = 2;
+   */
+  kind: DeviceKind;
+
+  /**
+   * Web push: the subscription's public key, base64url.
+   *
+   * @generated from field: string p256dh = 3;
+   */
+  p256dh: string;
+
+  /**
+   * Web push: the subscription's secret, base64url.
+   *
+   * @generated from field: string auth = 4;
+   */
+  auth: string;
+
+  /**
+   * When the app last registered the token: a report that it is dead from before then does not count.
+   *
+   * @generated from field: google.protobuf.Timestamp registered_at = 5;
+   */
+  registeredAt?: Timestamp | undefined;
 };
 
 /**
@@ -496,6 +524,13 @@ export declare type RenderedContent = Message<"carillon.v1.RenderedContent"> & {
    * @generated from field: google.protobuf.Timestamp rendered_at = 5;
    */
   renderedAt?: Timestamp | undefined;
+
+  /**
+   * Of a text message.
+   *
+   * @generated from field: carillon.v1.SmsSize sms_size = 6;
+   */
+  smsSize?: SmsSize | undefined;
 };
 
 /**
@@ -503,6 +538,67 @@ export declare type RenderedContent = Message<"carillon.v1.RenderedContent"> & {
  * Use `create(RenderedContentSchema)` to create a new message.
  */
 export declare const RenderedContentSchema: GenMessage<RenderedContent>;
+
+/**
+ * What a text message has beyond its content.
+ *
+ * @generated from message carillon.v1.SmsOptions
+ */
+export declare type SmsOptions = Message<"carillon.v1.SmsOptions"> & {
+  /**
+   * Default: chosen by the text.
+   *
+   * @generated from field: carillon.v1.SmsType type = 1;
+   */
+  type: SmsType;
+
+  /**
+   * Sender: a number in E.164 form, a short code or a name of up to 11 letters and digits. Default: the configured one.
+   *
+   * @generated from field: string from = 2;
+   */
+  from: string;
+};
+
+/**
+ * Describes the message carillon.v1.SmsOptions.
+ * Use `create(SmsOptionsSchema)` to create a new message.
+ */
+export declare const SmsOptionsSchema: GenMessage<SmsOptions>;
+
+/**
+ * What a text message comes to on the air.
+ *
+ * @generated from message carillon.v1.SmsSize
+ */
+export declare type SmsSize = Message<"carillon.v1.SmsSize"> & {
+  /**
+   * How it is coded.
+   *
+   * @generated from field: carillon.v1.SmsType type = 1;
+   */
+  type: SmsType;
+
+  /**
+   * Characters; of a binary one bytes.
+   *
+   * @generated from field: int32 characters = 2;
+   */
+  characters: number;
+
+  /**
+   * Segments, which is what is billed.
+   *
+   * @generated from field: int32 segments = 3;
+   */
+  segments: number;
+};
+
+/**
+ * Describes the message carillon.v1.SmsSize.
+ * Use `create(SmsSizeSchema)` to create a new message.
+ */
+export declare const SmsSizeSchema: GenMessage<SmsSize>;
 
 /**
  * What a caller asks for: one notification to one recipient on one or more channels.
@@ -607,6 +703,13 @@ export declare type NotificationInput = Message<"carillon.v1.NotificationInput">
    * @generated from field: carillon.v1.WebhookOptions webhook = 14;
    */
   webhook?: WebhookOptions | undefined;
+
+  /**
+   * For the SMS channel.
+   *
+   * @generated from field: carillon.v1.SmsOptions sms = 15;
+   */
+  sms?: SmsOptions | undefined;
 };
 
 /**
@@ -657,7 +760,34 @@ export declare type Target = Message<"carillon.v1.Target"> & {
 export declare const TargetSchema: GenMessage<Target>;
 
 /**
- * One call of one provider for the open targets.
+ * A provider that would have been asked earlier.
+ *
+ * @generated from message carillon.v1.SkippedProvider
+ */
+export declare type SkippedProvider = Message<"carillon.v1.SkippedProvider"> & {
+  /**
+   * Its name in the configuration.
+   *
+   * @generated from field: string provider = 1;
+   */
+  provider: string;
+
+  /**
+   * Why it was not asked.
+   *
+   * @generated from field: carillon.v1.SkipReason reason = 2;
+   */
+  reason: SkipReason;
+};
+
+/**
+ * Describes the message carillon.v1.SkippedProvider.
+ * Use `create(SkippedProviderSchema)` to create a new message.
+ */
+export declare const SkippedProviderSchema: GenMessage<SkippedProvider>;
+
+/**
+ * One call of one provider for some of the targets.
  *
  * @generated from message carillon.v1.Attempt
  */
@@ -703,6 +833,27 @@ export declare type Attempt = Message<"carillon.v1.Attempt"> & {
    * @generated from field: repeated carillon.v1.AttemptResult results = 6;
    */
   results: AttemptResult[];
+
+  /**
+   * Why it was asked.
+   *
+   * @generated from field: carillon.v1.Choice choice = 7;
+   */
+  choice: Choice;
+
+  /**
+   * Those that come before it and were passed over.
+   *
+   * @generated from field: repeated carillon.v1.SkippedProvider skipped = 8;
+   */
+  skipped: SkippedProvider[];
+
+  /**
+   * Positions in `Notification.targets` that it was asked for.
+   *
+   * @generated from field: repeated int32 targets = 9;
+   */
+  targets: number[];
 };
 
 /**
@@ -785,6 +936,13 @@ export declare type Transition = Message<"carillon.v1.Transition"> & {
    * @generated from field: carillon.v1.Reason reason = 4;
    */
   reason: Reason;
+
+  /**
+   * The provider's report that led to it, where one did.
+   *
+   * @generated from field: carillon.v1.ReceiptKind receipt = 5;
+   */
+  receipt: ReceiptKind;
 };
 
 /**
@@ -792,6 +950,68 @@ export declare type Transition = Message<"carillon.v1.Transition"> & {
  * Use `create(TransitionSchema)` to create a new message.
  */
 export declare const TransitionSchema: GenMessage<Transition>;
+
+/**
+ * What a provider reported, and when.
+ *
+ * @generated from message carillon.v1.Receipt
+ */
+export declare type Receipt = Message<"carillon.v1.Receipt"> & {
+  /**
+   * The provider's name in the configuration.
+   *
+   * @generated from field: string provider = 1;
+   */
+  provider: string;
+
+  /**
+   * What it reported.
+   *
+   * @generated from field: carillon.v1.ReceiptKind kind = 2;
+   */
+  kind: ReceiptKind;
+
+  /**
+   * BOUNCED: the address will never work, and is on the suppression list now.
+   *
+   * @generated from field: bool hard = 3;
+   */
+  hard: boolean;
+
+  /**
+   * When it happened.
+   *
+   * @generated from field: google.protobuf.Timestamp at = 4;
+   */
+  at?: Timestamp | undefined;
+
+  /**
+   * The provider's own code.
+   *
+   * @generated from field: string code = 5;
+   */
+  code: string;
+
+  /**
+   * The provider's own words.
+   *
+   * @generated from field: string detail = 6;
+   */
+  detail: string;
+
+  /**
+   * OPENED: by a mail server's scanner, not by a person.
+   *
+   * @generated from field: bool machine = 7;
+   */
+  machine: boolean;
+};
+
+/**
+ * Describes the message carillon.v1.Receipt.
+ * Use `create(ReceiptSchema)` to create a new message.
+ */
+export declare const ReceiptSchema: GenMessage<Receipt>;
 
 /**
  * A notification as it stands.
@@ -973,6 +1193,13 @@ export declare type Notification = Message<"carillon.v1.Notification"> & {
    * @generated from field: string reason_detail = 25;
    */
   reasonDetail: string;
+
+  /**
+   * What providers reported, in the order in which it was applied; the last 50 are kept.
+   *
+   * @generated from field: repeated carillon.v1.Receipt receipts = 26;
+   */
+  receipts: Receipt[];
 };
 
 /**
@@ -1063,6 +1290,13 @@ export declare type NotificationEvent = Message<"carillon.v1.NotificationEvent">
    * @generated from field: string provider = 11;
    */
   provider: string;
+
+  /**
+   * The provider's report that led to it, where one did.
+   *
+   * @generated from field: carillon.v1.ReceiptKind receipt = 12;
+   */
+  receipt: ReceiptKind;
 };
 
 /**
@@ -1482,12 +1716,228 @@ export enum Outcome {
    * @generated from enum value: OUTCOME_UNKNOWN = 7;
    */
   UNKNOWN = 7,
+
+  /**
+   * Only of a target: no provider was asked, as the address is on the suppression list.
+   *
+   * @generated from enum value: OUTCOME_SUPPRESSED = 8;
+   */
+  SUPPRESSED = 8,
 }
 
 /**
  * Describes the enum carillon.v1.Outcome.
  */
 export declare const OutcomeSchema: GenEnum<Outcome>;
+
+/**
+ * Why a provider was asked.
+ *
+ * @generated from enum carillon.v1.Choice
+ */
+export enum Choice {
+  /**
+   * Never answered.
+   *
+   * @generated from enum value: CHOICE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It came first in the list, of those that could be asked.
+   *
+   * @generated from enum value: CHOICE_FIRST = 1;
+   */
+  FIRST = 1,
+
+  /**
+   * Its weight picked it for this notification.
+   *
+   * @generated from enum value: CHOICE_WEIGHT = 2;
+   */
+  WEIGHT = 2,
+
+  /**
+   * An earlier call to it has an unknown outcome: it alone knows the message already.
+   *
+   * @generated from enum value: CHOICE_REPEAT = 3;
+   */
+  REPEAT = 3,
+
+  /**
+   * The providers before it failed within this attempt.
+   *
+   * @generated from enum value: CHOICE_FAIL_OVER = 4;
+   */
+  FAIL_OVER = 4,
+}
+
+/**
+ * Describes the enum carillon.v1.Choice.
+ */
+export declare const ChoiceSchema: GenEnum<Choice>;
+
+/**
+ * Why a provider was passed over.
+ *
+ * @generated from enum carillon.v1.SkipReason
+ */
+export enum SkipReason {
+  /**
+   * Never answered.
+   *
+   * @generated from enum value: SKIP_REASON_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Too many faults in a row: it is left alone for a while.
+   *
+   * @generated from enum value: SKIP_REASON_CIRCUIT_OPEN = 1;
+   */
+  CIRCUIT_OPEN = 1,
+
+  /**
+   * Its rate is used up, or it asked to slow down.
+   *
+   * @generated from enum value: SKIP_REASON_RATE_LIMITED = 2;
+   */
+  RATE_LIMITED = 2,
+
+  /**
+   * Its messages of this day are used up.
+   *
+   * @generated from enum value: SKIP_REASON_QUOTA_USED = 3;
+   */
+  QUOTA_USED = 3,
+}
+
+/**
+ * Describes the enum carillon.v1.SkipReason.
+ */
+export declare const SkipReasonSchema: GenEnum<SkipReason>;
+
+/**
+ * What a provider reported after it took a message.
+ *
+ * @generated from enum carillon.v1.ReceiptKind
+ */
+export enum ReceiptKind {
+  /**
+   * None: the change has another cause.
+   *
+   * @generated from enum value: RECEIPT_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It has the message; told where the answer to the call was lost.
+   *
+   * @generated from enum value: RECEIPT_KIND_SENT = 1;
+   */
+  SENT = 1,
+
+  /**
+   * It arrived.
+   *
+   * @generated from enum value: RECEIPT_KIND_DELIVERED = 2;
+   */
+  DELIVERED = 2,
+
+  /**
+   * It came back.
+   *
+   * @generated from enum value: RECEIPT_KIND_BOUNCED = 3;
+   */
+  BOUNCED = 3,
+
+  /**
+   * The provider gave up, for a reason that is not the address.
+   *
+   * @generated from enum value: RECEIPT_KIND_FAILED = 4;
+   */
+  FAILED = 4,
+
+  /**
+   * It was opened.
+   *
+   * @generated from enum value: RECEIPT_KIND_OPENED = 5;
+   */
+  OPENED = 5,
+
+  /**
+   * A link in it was followed.
+   *
+   * @generated from enum value: RECEIPT_KIND_CLICKED = 6;
+   */
+  CLICKED = 6,
+
+  /**
+   * The recipient called it spam.
+   *
+   * @generated from enum value: RECEIPT_KIND_COMPLAINED = 7;
+   */
+  COMPLAINED = 7,
+
+  /**
+   * The recipient wants no more of it.
+   *
+   * @generated from enum value: RECEIPT_KIND_UNSUBSCRIBED = 8;
+   */
+  UNSUBSCRIBED = 8,
+
+  /**
+   * The recipient wants it again.
+   *
+   * @generated from enum value: RECEIPT_KIND_RESUBSCRIBED = 9;
+   */
+  RESUBSCRIBED = 9,
+}
+
+/**
+ * Describes the enum carillon.v1.ReceiptKind.
+ */
+export declare const ReceiptKindSchema: GenEnum<ReceiptKind>;
+
+/**
+ * How a text message is coded.
+ *
+ * @generated from enum carillon.v1.SmsType
+ */
+export enum SmsType {
+  /**
+   * GSM-7 where every character allows it, else UCS-2.
+   *
+   * @generated from enum value: SMS_TYPE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * GSM-7 only: another character is refused.
+   *
+   * @generated from enum value: SMS_TYPE_TEXT = 1;
+   */
+  TEXT = 1,
+
+  /**
+   * UCS-2.
+   *
+   * @generated from enum value: SMS_TYPE_UNICODE = 2;
+   */
+  UNICODE = 2,
+
+  /**
+   * Bytes: `sms_body` holds them as hex digits. Few providers can.
+   *
+   * @generated from enum value: SMS_TYPE_BINARY = 3;
+   */
+  BINARY = 3,
+}
+
+/**
+ * Describes the enum carillon.v1.SmsType.
+ */
+export declare const SmsTypeSchema: GenEnum<SmsType>;
 
 /**
  * What to do when nobody knows whether a provider took the message.
@@ -1608,4 +2058,58 @@ export enum Backoff {
  * Describes the enum carillon.v1.Backoff.
  */
 export declare const BackoffSchema: GenEnum<Backoff>;
+
+/**
+ * Which service a device's token belongs to; picks the push provider.
+ *
+ * @generated from enum carillon.v1.DeviceKind
+ */
+export enum DeviceKind {
+  /**
+   * The same as DEVICE_KIND_FCM_TOKEN.
+   *
+   * @generated from enum value: DEVICE_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * FCM registration token.
+   *
+   * @generated from enum value: DEVICE_KIND_FCM_TOKEN = 1;
+   */
+  FCM_TOKEN = 1,
+
+  /**
+   * Firebase installation id (FID).
+   *
+   * @generated from enum value: DEVICE_KIND_FCM_ID = 2;
+   */
+  FCM_ID = 2,
+
+  /**
+   * APNs device token.
+   *
+   * @generated from enum value: DEVICE_KIND_APNS = 3;
+   */
+  APNS = 3,
+
+  /**
+   * Web push subscription: `token` is its endpoint; `p256dh` and `auth` are needed.
+   *
+   * @generated from enum value: DEVICE_KIND_WEB_PUSH = 4;
+   */
+  WEB_PUSH = 4,
+
+  /**
+   * OneSignal subscription id.
+   *
+   * @generated from enum value: DEVICE_KIND_ONESIGNAL = 5;
+   */
+  ONESIGNAL = 5,
+}
+
+/**
+ * Describes the enum carillon.v1.DeviceKind.
+ */
+export declare const DeviceKindSchema: GenEnum<DeviceKind>;
 

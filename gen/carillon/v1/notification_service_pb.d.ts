@@ -917,6 +917,13 @@ export enum DecisionLayer {
    * @generated from enum value: DECISION_LAYER_CONTENT = 4;
    */
   CONTENT = 4,
+
+  /**
+   * The suppression list.
+   *
+   * @generated from enum value: DECISION_LAYER_SUPPRESSION = 5;
+   */
+  SUPPRESSION = 5,
 }
 
 /**
