@@ -3,6 +3,7 @@
  * pipeline made of it, changed only through `domain/transitions.ts`) and the content last rendered.
  * All times are milliseconds since 1970 in UTC.
  */
+import type { Receipt, ReceiptKind } from './receipt.ts';
 
 export const CHANNELS = ['email', 'sms', 'push', 'webhook', 'in_app', 'slack', 'discord'] as const;
 export type Channel = (typeof CHANNELS)[number];
@@ -78,6 +79,9 @@ export const OUTCOMES = [
 /** What a provider answered for one target. */
 export type Outcome = (typeof OUTCOMES)[number];
 
+/** What became of a target; `suppressed`: no provider was asked, as the address is on the suppression list. */
+export type TargetOutcome = Outcome | 'suppressed';
+
 export type UnknownOutcomePolicy = 'retry' | 'hold';
 
 export type Json = null | boolean | number | string | Json[] | JsonObject;
@@ -85,11 +89,26 @@ export interface JsonObject {
   [key: string]: Json;
 }
 
+export const DEVICE_KINDS = ['fcm_token', 'fcm_id', 'apns', 'web_push', 'onesignal'] as const;
+export type DeviceKind = (typeof DEVICE_KINDS)[number];
+
+/** One device that takes push messages. */
+export interface Device {
+  readonly kind: DeviceKind;
+  /** Registration token, installation id, device token, subscription endpoint (URL) or subscription id, by `kind`. */
+  readonly token: string;
+  /** Of a web push subscription: its public key and secret, base64url (RFC 8291). */
+  readonly p256dh?: string;
+  readonly auth?: string;
+  /** When the app last registered it: what was said of the token before then no longer counts. */
+  readonly registeredAt?: number;
+}
+
 export interface Recipient {
   readonly id?: string;
   readonly email?: string;
   readonly phone?: string;
-  readonly deviceTokens?: readonly string[];
+  readonly devices?: readonly Device[];
   readonly webhookUrl?: string;
   readonly slackAddress?: string;
   readonly discordWebhookUrl?: string;
@@ -136,6 +155,25 @@ export interface WebhookOptions {
   readonly retryPolicy?: RetryPolicy;
 }
 
+/** How a text is coded: `text` is GSM-7, `unicode` UCS-2; of `binary` the body is hex digits of bytes. */
+export type SmsType = 'text' | 'unicode' | 'binary';
+
+export interface SmsOptions {
+  /** `auto`: `text` where every character allows it, else `unicode`. */
+  readonly type: SmsType | 'auto';
+  /** A number in E.164 form, a short code or an alphanumeric name. */
+  readonly from?: string;
+}
+
+/** What a text message comes to on the air (3GPP TS 23.038, 23.040). */
+export interface SmsSize {
+  readonly type: SmsType;
+  /** Characters as people count them; of `binary` bytes. */
+  readonly characters: number;
+  /** What is billed. */
+  readonly segments: number;
+}
+
 export interface PushData {
   readonly title: string;
   readonly body: string;
@@ -159,6 +197,7 @@ export interface RenderedContent {
   readonly templateId?: string;
   readonly templateVersion?: string;
   readonly locale?: string;
+  readonly sms?: SmsSize;
   readonly renderedAt: number;
 }
 
@@ -182,6 +221,7 @@ export interface NotificationSpec {
   readonly metadata: Readonly<Record<string, string>>;
   readonly email?: EmailOptions;
   readonly webhook?: WebhookOptions;
+  readonly sms?: SmsOptions;
   /** Attachments are stored apart, under the notification's id. */
   readonly attachmentCount: number;
   readonly createdAt: number;
@@ -190,7 +230,7 @@ export interface NotificationSpec {
 /** One address of a notification. Open while it has no outcome. */
 export interface Target {
   readonly address: string;
-  readonly outcome?: Outcome;
+  readonly outcome?: TargetOutcome;
   readonly provider?: string;
   readonly messageId?: string;
 }
@@ -203,11 +243,29 @@ export interface AttemptResult {
   readonly detail?: string;
 }
 
-/** One call of one provider for the open targets. A fail-over is an entry of its own with the same number. */
+export const CHOICES = ['first', 'weight', 'repeat', 'fail_over'] as const;
+/**
+ * Why a provider was asked: `first` in the list of those that could be, picked by `weight`, as a `repeat` of a call whose
+ * outcome is unknown, or by `fail_over` within the attempt.
+ */
+export type Choice = (typeof CHOICES)[number];
+
+export const SKIP_REASONS = ['circuit_open', 'rate_limited', 'quota_used'] as const;
+export type SkipReason = (typeof SKIP_REASONS)[number];
+
+/** A provider that would have come first but could not be asked. */
+export interface Skipped {
+  readonly provider: string;
+  readonly reason: SkipReason;
+}
+
+/** One call of one provider for some targets. A fail-over is an entry of its own with the same number. */
 export interface Attempt {
   readonly run: number;
   readonly number: number;
   readonly provider: string;
+  readonly choice: Choice;
+  readonly skipped: readonly Skipped[];
   /** Indices of the targets that it was made for. */
   readonly targets: readonly number[];
   readonly startedAt: number;
@@ -224,6 +282,8 @@ export interface Transition {
   /** Number of the attempt it belongs to, where there is one. */
   readonly attempt?: number;
   readonly provider?: string;
+  /** The provider's report that led to it. */
+  readonly receipt?: ReceiptKind;
 }
 
 export interface Lease {
@@ -262,6 +322,8 @@ export interface NotificationState {
   readonly targets: readonly Target[];
   /** The last MAX_ATTEMPTS_KEPT. */
   readonly attempts: readonly Attempt[];
+  /** What providers reported since, in the order in which it was applied; the last MAX_RECEIPTS_KEPT. */
+  readonly receipts: readonly Receipt[];
   /** The last MAX_HISTORY_KEPT, and every one that is not yet published. */
   readonly history: readonly Transition[];
   readonly updatedAt: number;
@@ -269,6 +331,7 @@ export interface NotificationState {
 
 export const MAX_ATTEMPTS_KEPT = 50;
 export const MAX_HISTORY_KEPT = 100;
+export const MAX_RECEIPTS_KEPT = 50;
 
 export interface Notification {
   readonly spec: NotificationSpec;
@@ -295,7 +358,7 @@ export function addressesOf(recipient: Recipient, channel: Channel): readonly st
     case 'sms':
       return recipient.phone ? [recipient.phone] : [];
     case 'push':
-      return recipient.deviceTokens ?? [];
+      return recipient.devices?.map((device) => device.token) ?? [];
     case 'webhook':
       return recipient.webhookUrl ? [recipient.webhookUrl] : [];
     case 'in_app':

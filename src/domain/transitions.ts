@@ -4,10 +4,11 @@
  * that `NEXT` does not allow throws: it is a fault of the program and can never be written.
  */
 import { MINUTE } from './clock.ts';
-import { MAX_ATTEMPTS_KEPT, MAX_HISTORY_KEPT, openTargets } from './notification.ts';
+import { MAX_ATTEMPTS_KEPT, MAX_HISTORY_KEPT, MAX_RECEIPTS_KEPT, openTargets } from './notification.ts';
 import type {
   Attempt,
   CancelledReason,
+  Choice,
   FailedReason,
   Lease,
   Notification,
@@ -15,10 +16,12 @@ import type {
   NotificationState,
   PendingReason,
   Reason,
+  Skipped,
   Status,
   Target,
   Transition,
 } from './notification.ts';
+import type { Receipt, ReceiptKind } from './receipt.ts';
 
 /**
  * Which status may follow which. A final one follows itself when a late answer closes one more of its targets; SENT,
@@ -56,8 +59,9 @@ interface Step {
   readonly lease?: Lease;
   readonly targets?: readonly Target[];
   readonly attempts?: readonly Attempt[];
-  /** The attempt and provider that the event tells. */
+  /** The provider that the event tells. */
   readonly provider?: string;
+  readonly receipt?: Receipt;
 }
 
 /** When the row itself next wants the scheduler; undefined when there is nothing left to do. */
@@ -102,7 +106,9 @@ function step(row: Notification, now: number, change: Step): Notification {
     ...(change.reason && { reason: change.reason }),
     ...(attempt > 0 && { attempt }),
     ...(change.provider && { provider: change.provider }),
+    ...(change.receipt && { receipt: change.receipt.kind }),
   };
+  const receipts = change.receipt ? [...state.receipts, change.receipt].slice(-MAX_RECEIPTS_KEPT) : state.receipts;
   const next: NotificationState = {
     version,
     published: state.published,
@@ -120,6 +126,7 @@ function step(row: Notification, now: number, change: Step): Notification {
     ...(lease && { lease }),
     targets: change.targets ?? state.targets,
     attempts: (change.attempts ?? state.attempts).slice(-MAX_ATTEMPTS_KEPT),
+    receipts,
     history: trimHistory([...state.history, transition], state.published),
     updatedAt: now,
   };
@@ -144,8 +151,8 @@ export type Beginning =
   | { readonly status: 'failed'; readonly reason: FailedReason }
   | { readonly status: 'cancelled'; readonly reason: CancelledReason };
 
-/** The first row, version 1. */
-export function begin(spec: NotificationSpec, addresses: readonly string[], how: Beginning, now: number): Notification {
+/** The first row, version 1. A target that is not to be called has its outcome from the beginning. */
+export function begin(spec: NotificationSpec, targets: readonly Target[], how: Beginning, now: number): Notification {
   const reason = 'reason' in how ? how.reason : undefined;
   const state: NotificationState = {
     version: 1,
@@ -158,8 +165,9 @@ export function begin(spec: NotificationSpec, addresses: readonly string[], how:
     attempt: 0,
     starts: 0,
     cancelRequested: false,
-    targets: addresses.map((address) => ({ address })),
+    targets,
     attempts: [],
+    receipts: [],
     history: [{ version: 1, at: now, status: how.status, ...(reason && { reason }) }],
     updatedAt: now,
   };
@@ -172,27 +180,33 @@ export function enqueue(row: Notification, now: number): Notification {
   return step(row, now, { to: 'queued', enqueuedAt: now });
 }
 
-/** A worker takes it, writes the attempt it starts and the provider it will call. Counts one attempt. */
-export function claim(row: Notification, lease: Lease, provider: string, now: number): Notification {
+/** One provider, and the targets it is to be called for. */
+export interface PlannedCall {
+  readonly provider: string;
+  readonly choice: Choice;
+  readonly skipped: readonly Skipped[];
+  readonly targets: readonly number[];
+}
+
+/** A worker takes it, writes the attempt it starts and the providers it will call. Counts one attempt. */
+export function claim(row: Notification, lease: Lease, calls: readonly PlannedCall[], now: number): Notification {
   begins(row, 'claim', 'pending', 'queued');
   const number = row.state.attempt + 1;
-  const { run } = row.state;
-  const targets = openTargets(row.state.targets);
-  const attempt: Attempt = { run, number, provider, targets, startedAt: now, results: [] };
   return step(row, now, {
     to: 'processing',
     lease,
     attempt: number,
-    attempts: [...row.state.attempts, attempt],
-    provider,
+    targets: row.state.targets,
+    attempts: [...row.state.attempts, ...calls.map((call) => started(call, row.state.run, number, now))],
+    ...theOnlyProvider(calls),
   });
 }
 
-/** The attempt goes on with the next provider, for those targets that the one before could not serve. */
+/** The attempt goes on with other providers, for those targets that the ones before could not serve. */
 export function failOver(
   row: Notification,
   after: Attempted,
-  next: { readonly provider: string; readonly targets: readonly number[] },
+  calls: readonly PlannedCall[],
   now: number,
 ): Notification {
   begins(row, 'fail-over', 'processing');
@@ -200,9 +214,22 @@ export function failOver(
   return step(row, now, {
     to: 'processing',
     targets: after.targets,
-    attempts: [...after.attempts, { run, number, ...next, startedAt: now, results: [] }],
-    provider: next.provider,
+    attempts: [...after.attempts, ...calls.map((call) => started(call, run, number, now))],
+    ...theOnlyProvider(calls),
   });
+}
+
+const started = (call: PlannedCall, run: number, number: number, now: number): Attempt => ({
+  run,
+  number,
+  ...call,
+  startedAt: now,
+  results: [],
+});
+
+/** An event names one provider; where several are called at the same time the attempts tell. */
+function theOnlyProvider([first, ...others]: readonly { readonly provider: string }[]): { readonly provider?: string } {
+  return first && others.length === 0 ? { provider: first.provider } : {};
 }
 
 /** What the answers of providers make of the targets and the list of attempts. */
@@ -218,8 +245,8 @@ const told = (after: Attempted | undefined): Partial<Step> =>
     : {};
 
 /** A provider took it, and no target is open. */
-export function sent(row: Notification, after: Attempted, now: number): Notification {
-  return step(row, now, { to: 'sent', heldSince: null, ...told(after) });
+export function sent(row: Notification, after: Attempted, now: number, receipt?: Receipt): Notification {
+  return step(row, now, { to: 'sent', heldSince: null, ...(receipt && { receipt }), ...told(after) });
 }
 
 /** Given up, with the reason. */
@@ -294,13 +321,49 @@ export function redrive(row: Notification, now: number): Notification {
 }
 
 /** A late answer closes targets without changing where the row stands. */
-export function closeTargets(row: Notification, after: Attempted, now: number): Notification {
+export function closeTargets(row: Notification, after: Attempted, now: number, receipt?: Receipt): Notification {
   const { status, reason, detail, naked } = row.state;
   return step(row, now, {
     to: status,
     ...(reason && { reason }),
     ...(detail && { detail }),
     ...(naked && { naked }),
+    ...(receipt && { receipt }),
     ...told(after),
   });
+}
+
+/** Kinds that prove that it arrived. */
+const ARRIVED: ReadonlySet<ReceiptKind> = new Set(['delivered', 'opened', 'clicked', 'complained', 'unsubscribed']);
+/** Kinds that say that it came back, or never will arrive. */
+const CAME_BACK: ReadonlySet<ReceiptKind> = new Set(['bounced', 'failed']);
+
+/**
+ * A provider's report about one target. It moves a row only forward, SENT → DELIVERED → BOUNCED. What nobody knew to be
+ * sent is known now: the open target is closed, so that no second call is made. A failure behind an unknown call proves
+ * nothing that a further try could not mend, so it closes nothing.
+ */
+export function receive(row: Notification, target: number, receipt: Receipt, now: number): Notification {
+  begins(row, 'receipt', 'pending', 'queued', 'sent', 'delivered', 'bounced', 'failed', 'cancelled');
+  const { provider } = receipt;
+  const targets = row.state.targets.map((one, index) =>
+    index === target && one.outcome !== 'sent' && receipt.kind !== 'failed'
+      ? { address: one.address, outcome: 'sent' as const, provider }
+      : one,
+  );
+  const after: Attempted = { targets, attempts: row.state.attempts, provider };
+  const isSent = ['sent', 'delivered', 'bounced'].includes(row.state.status);
+  if (!isSent && (openTargets(targets).length > 0 || targets[target]?.outcome !== 'sent')) {
+    return closeTargets(row, after, now, receipt);
+  }
+  if (!isSent) {
+    if (receipt.kind === 'sent') return sent(row, after, now, receipt);
+    return receive(sent(row, after, now), target, receipt, now);
+  }
+  return step(row, now, { to: statusAfter(row.state.status, receipt.kind), receipt, provider });
+}
+
+function statusAfter(status: Status, kind: ReceiptKind): Status {
+  if (CAME_BACK.has(kind)) return 'bounced';
+  return status === 'sent' && ARRIVED.has(kind) ? 'delivered' : status;
 }

@@ -6,6 +6,7 @@ import {
   FAILED_REASONS,
   MAX_ATTEMPTS_KEPT,
   MAX_HISTORY_KEPT,
+  MAX_RECEIPTS_KEPT,
   STATUSES,
   isFinal,
 } from '../../src/domain/notification.ts';
@@ -21,13 +22,15 @@ import {
   failOver,
   failed,
   needAt,
+  receive,
   redrive,
   requestCancel,
   sent,
   wait,
 } from '../../src/domain/transitions.ts';
 import type { Beginning } from '../../src/domain/transitions.ts';
-import { SAMPLE_TIME, aNotification, withState } from '../support/sample.ts';
+import { RECEIPT_KINDS } from '../../src/domain/receipt.ts';
+import { SAMPLE_TIME, aCall, aNotification, aReceipt, withState } from '../support/sample.ts';
 
 type Step = (row: Notification, now: number) => Notification;
 
@@ -36,11 +39,11 @@ const STEPS: Readonly<Record<string, { readonly from: readonly Status[]; readonl
   enqueue: { from: ['pending', 'queued'], run: enqueue },
   claim: {
     from: ['pending', 'queued'],
-    run: (row, now) => claim(row, { id: 'lease', until: now + 75_000 }, 'smtp', now),
+    run: (row, now) => claim(row, { id: 'lease', until: now + 75_000 }, [aCall()], now),
   },
   failOver: {
     from: ['processing'],
-    run: (row, now) => failOver(row, row.state, { provider: 'second', targets: [0] }, now),
+    run: (row, now) => failOver(row, row.state, [aCall('second')], now),
   },
   requestCancel: { from: ['processing'], run: requestCancel },
   waitNaked: {
@@ -66,6 +69,15 @@ const STEPS: Readonly<Record<string, { readonly from: readonly Status[]; readonl
     from: STATUSES,
     run: (row, now) => closeTargets(row, { targets: closed(row), attempts: row.state.attempts }, now),
   },
+  ...Object.fromEntries(
+    RECEIPT_KINDS.map((kind) => [
+      `receive ${kind}`,
+      {
+        from: STATUSES.filter((status) => status !== 'processing'),
+        run: (row: Notification, now: number) => receive(row, 0, aReceipt({ kind }), now),
+      },
+    ]),
+  ),
 };
 
 const closed = (row: Notification): Target[] =>
@@ -84,7 +96,7 @@ function checkInvariants({ state }: Notification, now: number): void {
   expect(state.wakeAt).to.be.at.most(needAt(state) ?? Infinity);
   expect(state.attempts.length).to.be.at.most(MAX_ATTEMPTS_KEPT);
   const unpublished = state.version - state.published;
-  expect(state.history.length).to.be.at.most(Math.max(MAX_HISTORY_KEPT, unpublished));
+  expect(state.history.length).to.be.at.most(Math.max(MAX_HISTORY_KEPT, MAX_RECEIPTS_KEPT, unpublished));
   expect(state.history.filter((t) => t.version > state.published)).to.have.length(unpublished);
   const first = state.version - state.history.length + 1;
   expect(
@@ -122,7 +134,12 @@ describe('transitions', () => {
       fc.property(beginnings, fc.nat(3), steps, (how, targets, sequence) => {
         let now = SAMPLE_TIME;
         const addresses = Array.from({ length: targets + 1 }, (_, i) => `address-${i}`);
-        let row = begin(aNotification().spec, addresses, how, now);
+        let row = begin(
+          aNotification().spec,
+          addresses.map((address) => ({ address })),
+          how,
+          now,
+        );
         checkInvariants(row, now);
         for (const { name, after, acknowledged } of sequence) {
           const step = STEPS[name];
@@ -134,7 +151,10 @@ describe('transitions', () => {
             continue;
           }
           row = step.run(before, now);
-          expect(row.state.version).to.equal(before.state.version + 1);
+          // A receipt of what nobody knew to be sent says two things at once.
+          const most = name.startsWith('receive') ? 2 : 1;
+          expect(row.state.version - before.state.version).to.be.within(1, most);
+          expect(row.state.receipts.length).to.be.at.most(MAX_RECEIPTS_KEPT);
           expect(row.spec).to.equal(before.spec);
           checkInvariants(row, now);
         }
@@ -154,7 +174,7 @@ describe('transitions', () => {
   it('keep the last attempts only', () => {
     let row = aNotification();
     for (let i = 0; i < MAX_ATTEMPTS_KEPT + 5; i++) {
-      row = claim(row, { id: `lease-${i}`, until: SAMPLE_TIME }, 'smtp', SAMPLE_TIME);
+      row = claim(row, { id: `lease-${i}`, until: SAMPLE_TIME }, [aCall()], SAMPLE_TIME);
       row = wait(row, { reason: 'retrying', dueAt: SAMPLE_TIME, naked: false }, SAMPLE_TIME);
     }
     expect(row.state.attempts).to.have.length(MAX_ATTEMPTS_KEPT);
@@ -184,7 +204,7 @@ describe('transitions', () => {
   });
 
   it('count an attempt with the claim and give a free one back', () => {
-    const claimed = claim(aNotification(), { id: 'lease', until: SAMPLE_TIME + 1 }, 'smtp', SAMPLE_TIME);
+    const claimed = claim(aNotification(), { id: 'lease', until: SAMPLE_TIME + 1 }, [aCall()], SAMPLE_TIME);
     expect(claimed.state).to.include({ status: 'processing', attempt: 1 });
     expect(claimed.state.attempts).to.have.length(1);
     const how = { reason: 'rate_limited', dueAt: SAMPLE_TIME, naked: false } as const;
@@ -201,7 +221,7 @@ describe('transitions', () => {
   });
 
   it('keep the provider of the attempt in its event', () => {
-    const claimed = claim(aNotification(), { id: 'lease', until: SAMPLE_TIME + 1 }, 'smtp', SAMPLE_TIME);
+    const claimed = claim(aNotification(), { id: 'lease', until: SAMPLE_TIME + 1 }, [aCall()], SAMPLE_TIME);
     expect(claimed.state.history.at(-1)).to.include({ provider: 'smtp', attempt: 1 });
   });
 

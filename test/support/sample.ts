@@ -1,12 +1,17 @@
 /** Values of the domain that are valid by their types, each with what a test wants to be different. */
 import { MINUTE } from '../../src/domain/clock.ts';
 import { systemRandom } from '../../src/domain/id.ts';
+import { openTargets } from '../../src/domain/notification.ts';
 import type {
+  Attempt,
   Notification,
   NotificationSpec,
   NotificationState,
   RenderedContent,
 } from '../../src/domain/notification.ts';
+import type { Receipt } from '../../src/domain/receipt.ts';
+import type { Suppression } from '../../src/domain/suppression.ts';
+import type { PlannedCall } from '../../src/domain/transitions.ts';
 import type { FeedEvent } from '../../src/feed/feed.ts';
 import type { Hint } from '../../src/queue/queue.ts';
 import type { KeyRecord } from '../../src/storage/storage.ts';
@@ -52,6 +57,7 @@ export function aNotification({ spec, state, rendered }: NotificationOverrides =
       cancelRequested: false,
       targets: [{ address: 'ana@example.com' }],
       attempts: [],
+      receipts: [],
       history: [{ version: 1, at: createdAt, status: 'queued' }],
       updatedAt: createdAt,
       ...state,
@@ -59,6 +65,93 @@ export function aNotification({ spec, state, rendered }: NotificationOverrides =
     ...(rendered ? { rendered } : {}),
   };
 }
+
+/** With every optional field. */
+export function aFullNotification(): Notification {
+  const attempt: Attempt = {
+    run: 1,
+    number: 1,
+    provider: 'smtp',
+    choice: 'fail_over',
+    skipped: [{ provider: 'ses', reason: 'circuit_open' }],
+    targets: [0],
+    startedAt: SAMPLE_TIME,
+    endedAt: SAMPLE_TIME + 1,
+    results: [{ target: 0, outcome: 'sent', code: '250', detail: 'ok' }],
+  };
+  const device = { token: 't1', p256dh: 'p', auth: 'a', registeredAt: SAMPLE_TIME };
+  return aNotification({
+    spec: {
+      recipient: {
+        id: 'r',
+        email: 'a@b.c',
+        phone: '+5511999990000',
+        devices: [
+          { kind: 'web_push', ...device },
+          { kind: 'apns', token: 't2' },
+        ],
+        locale: 'pt-BR',
+      },
+      templateId: 'order',
+      data: { nothing: null, yes: true, n: 1.5, list: [1, 'two', { three: [] }], empty: {} },
+      content: {
+        subject: 's',
+        push: { title: 't', body: 'b', actions: [{ action: 'a', title: 't' }] },
+        webhookBody: [1],
+      },
+      scheduledFor: SAMPLE_TIME + MINUTE,
+      expiresAt: SAMPLE_TIME + 2 * MINUTE,
+      unknownOutcome: 'hold',
+      metadata: { order: '1' },
+      email: { from: { email: 'x@y.z', name: 'X' }, cc: [{ email: 'c@c.c' }], bcc: [], headers: { 'X-A': 'b' } },
+      webhook: { method: 'PUT', headers: {}, retryPolicy: { backoff: 'linear', initialDelayMs: 1, maxDelayMs: 2 } },
+      sms: { type: 'unicode', from: 'Acme' },
+      attachmentCount: 2,
+    },
+    state: {
+      version: 4,
+      published: 2,
+      status: 'pending',
+      reason: 'retrying',
+      detail: 'the provider asked to wait',
+      naked: true,
+      run: 2,
+      attempt: 3,
+      starts: 1,
+      heldSince: SAMPLE_TIME,
+      cancelRequested: true,
+      lease: { id: 'lease', until: SAMPLE_TIME + MINUTE },
+      targets: [{ address: 'a@b.c', outcome: 'sent', provider: 'smtp', messageId: 'm' }, { address: 'd@e.f' }],
+      attempts: [attempt],
+      receipts: [aFullReceipt()],
+      history: [
+        {
+          version: 4,
+          at: SAMPLE_TIME,
+          status: 'pending',
+          reason: 'retrying',
+          attempt: 3,
+          provider: 'smtp',
+          receipt: 'bounced',
+        },
+      ],
+    },
+    rendered: aRendered({
+      templateId: 'order',
+      templateVersion: '3',
+      locale: 'pt-BR',
+      sms: { type: 'unicode', characters: 71, segments: 2 },
+    }),
+  });
+}
+
+/** One call of a provider for some targets, as a plan has it. */
+export function aCall(provider: string = 'smtp', targets: readonly number[] = [0]): PlannedCall {
+  return { provider, choice: 'first', skipped: [], targets };
+}
+
+/** One call of a provider for all that is open. */
+export const aCallFor = (row: Notification): PlannedCall => aCall('smtp', openTargets(row.state.targets));
 
 /** The same row with another state. */
 export function withState({ state, ...row }: Notification, changes: Partial<NotificationState>): Notification {
@@ -86,6 +179,49 @@ export function aKey(overrides: Partial<KeyRecord> = {}): KeyRecord {
     watchToken: 'token',
     createdAt: SAMPLE_TIME,
     expiresAt: SAMPLE_TIME + 1_000,
+    ...overrides,
+  };
+}
+
+/** Of the provider `smtp`, under a new event id. */
+export function aReceipt(overrides: Partial<Receipt> = {}): Receipt {
+  const eventId = overrides.eventId ?? systemRandom.id(SAMPLE_TIME);
+  const provider = overrides.provider ?? 'smtp';
+  return {
+    id: `${provider}:${eventId}`,
+    eventId,
+    provider,
+    kind: 'delivered',
+    notificationId: systemRandom.id(SAMPLE_TIME),
+    at: SAMPLE_TIME,
+    receivedAt: SAMPLE_TIME + 1_000,
+    ...overrides,
+  };
+}
+
+/** With every optional field. */
+export function aFullReceipt(overrides: Partial<Receipt> = {}): Receipt {
+  return aReceipt({
+    kind: 'bounced',
+    hard: true,
+    wholeChannel: true,
+    address: 'ana@example.com',
+    code: '550',
+    detail: 'no such user: añejo "x" \\ \u2028',
+    machine: false,
+    ...overrides,
+  });
+}
+
+/** Of an e-mail address, whatever the category. */
+export function aSuppression(overrides: Partial<Suppression> = {}): Suppression {
+  return {
+    tenant: 'default',
+    channel: 'email',
+    addressHash: 'a'.repeat(64),
+    reason: 'hard_bounce',
+    source: 'smtp',
+    createdAt: SAMPLE_TIME,
     ...overrides,
   };
 }
