@@ -10,7 +10,9 @@
  * - Reads see every write that resolved before they began.
  * - Nothing here knows a query language, a transaction or a driver.
  */
-import type { Attachment, Lane, Notification, RenderedContent, Status } from '../domain/notification.ts';
+import type { Attachment, Channel, Lane, Notification, RenderedContent, Status } from '../domain/notification.ts';
+import type { Receipt } from '../domain/receipt.ts';
+import type { Suppression } from '../domain/suppression.ts';
 
 /** A new state for a row, written only if the stored version still is `from`. */
 export interface Change {
@@ -66,6 +68,27 @@ export interface KeyRecord {
   readonly expiresAt: number;
 }
 
+/** A receipt and when the scheduler must look at it; without `wakeAt` it is applied and only kept to know a repeat. */
+export interface StoredReceipt {
+  readonly receipt: Receipt;
+  readonly wakeAt?: number;
+}
+
+/** When the scheduler must look at a receipt; without `wakeAt` not again. */
+export interface ReceiptMark {
+  readonly id: string;
+  readonly wakeAt?: number;
+}
+
+/** By the order of (addressHash, category), as a page token can hold it. */
+export interface SuppressionQuery {
+  readonly tenant: string;
+  readonly channel?: Channel;
+  /** Only above this position: that of the last one of the page before. */
+  readonly after?: { readonly addressHash: string; readonly category: string };
+  readonly limit: number;
+}
+
 export interface Storage extends AsyncDisposable {
   /** Resolves when the store answers; for readiness. */
   ping(): Promise<void>;
@@ -111,6 +134,28 @@ export interface Storage extends AsyncDisposable {
   readLimit(name: string): Promise<number>;
   /** Moves it from `expected` to `next`; false when another process was faster. `expected` 0 stands for "never used". */
   swapLimit(name: string, expected: number, next: number): Promise<boolean>;
+
+  /** Writes each receipt unless one with its id is there. When this resolves, each of them is durable. */
+  saveReceipts(receipts: readonly StoredReceipt[]): Promise<void>;
+  /** The receipts of these notifications that are not applied yet (`wakeAt` is set), earliest event first. */
+  receiptsOf(notificationIds: readonly string[]): Promise<Receipt[]>;
+  /** Receipts with `wakeAt` at or before `now`, earliest first. */
+  dueReceipts(now: number, limit: number): Promise<Receipt[]>;
+  /** Sets or, not given, takes away `wakeAt`. A receipt that is gone is left so. */
+  markReceipts(marks: readonly ReceiptMark[]): Promise<void>;
+  /** Deletes at most `limit` receipts, applied or not, that came before `receivedBefore`; answers how many. */
+  deleteReceipts(receivedBefore: number, limit: number): Promise<number>;
+
+  /** Writes each suppression unless its address and category already have one, which then stays as it is. */
+  addSuppressions(suppressions: readonly Suppression[]): Promise<void>;
+  /** All suppressions of these addresses, whatever their category, in any order. One query. */
+  findSuppressions(addressHashes: readonly string[]): Promise<Suppression[]>;
+  listSuppressions(query: SuppressionQuery): Promise<Suppression[]>;
+  /** Takes away the one of an address and category (not given: the one of all categories); false when there was none. */
+  removeSuppression(addressHash: string, category?: string): Promise<boolean>;
+
+  /** A secret that every process shares: the first caller's `candidate` stays for good. */
+  sharedSecret(name: string, candidate: string): Promise<string>;
 
   /** Takes or renews a named lease until `until`; false while another holder's lease has not ended at `now`. */
   acquireLease(name: string, holder: string, now: number, until: number): Promise<boolean>;

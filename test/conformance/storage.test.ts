@@ -1,9 +1,14 @@
 import { expect } from 'chai';
 import type { Notification } from '../../src/domain/notification.ts';
-import { aNotification, aRendered, aSentNotification, SAMPLE_TIME, withState } from '../support/sample.ts';
+import {
+  aFullNotification,
+  aNotification,
+  aRendered,
+  aSentNotification,
+  SAMPLE_TIME,
+  withState,
+} from '../support/sample.ts';
 import { onEach, storageAdapters } from './adapters.ts';
-
-const MINUTE = 60_000;
 
 const idsOf = (rows: readonly Notification[]): string[] => rows.map(({ spec }) => spec.id);
 
@@ -15,7 +20,7 @@ onEach('storage, rows', storageAdapters, (rig) => {
 
   describe('insert and find', () => {
     it('gives back a row with every optional field as it was', async () => {
-      const row = fullNotification();
+      const row = aFullNotification();
       await insert(row);
       expect(await rig.port.find([row.spec.id])).to.deep.equal([row]);
     });
@@ -89,7 +94,7 @@ onEach('storage, rows', storageAdapters, (rig) => {
     });
 
     it('has after a new opening what it had before', async () => {
-      const row = fullNotification();
+      const row = aFullNotification();
       await insert(row);
       await rig.reopen();
       expect(await read(row.spec.id)).to.deep.equal(row);
@@ -350,46 +355,3 @@ onEach('storage, rows', storageAdapters, (rig) => {
     });
   });
 });
-
-function fullNotification(): Notification {
-  const attempt = { run: 1, number: 1, provider: 'smtp', targets: [0], startedAt: SAMPLE_TIME };
-  return aNotification({
-    spec: {
-      recipient: { id: 'r', email: 'a@b.c', phone: '+5511999990000', deviceTokens: ['t1', 't2'], locale: 'pt-BR' },
-      templateId: 'order',
-      data: { nothing: null, yes: true, n: 1.5, list: [1, 'two', { three: [] }], empty: {} },
-      content: {
-        subject: 's',
-        push: { title: 't', body: 'b', actions: [{ action: 'a', title: 't' }] },
-        webhookBody: [1],
-      },
-      scheduledFor: SAMPLE_TIME + MINUTE,
-      expiresAt: SAMPLE_TIME + 2 * MINUTE,
-      unknownOutcome: 'hold',
-      metadata: { order: '1' },
-      email: { from: { email: 'x@y.z', name: 'X' }, cc: [{ email: 'c@c.c' }], bcc: [], headers: { 'X-A': 'b' } },
-      webhook: { method: 'PUT', headers: {}, retryPolicy: { backoff: 'linear', initialDelayMs: 1, maxDelayMs: 2 } },
-      attachmentCount: 2,
-    },
-    state: {
-      version: 4,
-      published: 2,
-      status: 'pending',
-      reason: 'retrying',
-      detail: 'the provider asked to wait',
-      naked: true,
-      run: 2,
-      attempt: 3,
-      starts: 1,
-      heldSince: SAMPLE_TIME,
-      cancelRequested: true,
-      lease: { id: 'lease', until: SAMPLE_TIME + MINUTE },
-      targets: [{ address: 'a@b.c', outcome: 'sent', provider: 'smtp', messageId: 'm' }, { address: 'd@e.f' }],
-      attempts: [
-        { ...attempt, endedAt: SAMPLE_TIME + 1, results: [{ target: 0, outcome: 'sent', code: '250', detail: 'ok' }] },
-      ],
-      history: [{ version: 4, at: SAMPLE_TIME, status: 'pending', reason: 'retrying', attempt: 3, provider: 'smtp' }],
-    },
-    rendered: aRendered({ templateId: 'order', templateVersion: '3', locale: 'pt-BR' }),
-  });
-}

@@ -1,10 +1,13 @@
 import { expect } from 'chai';
+import { MongoClient } from 'mongodb';
 
 import { systemRandom } from '../../src/domain/id.ts';
 import type { Notification } from '../../src/domain/notification.ts';
 import { CarillonError, isUnavailable } from '../../src/errors.ts';
+import type { RowDocument } from '../../src/storage/mongo/documents.ts';
 import { openMongoStorage } from '../../src/storage/mongo/mongo.ts';
 import type { Storage } from '../../src/storage/storage.ts';
+import { aReceipt, aSuppression } from '../support/sample.ts';
 import { eventually } from '../support/eventually.ts';
 import { MONGO_START_DEADLINE_MS, mongoMissing, startMongo } from '../support/start-mongo.ts';
 import type { MongoServer } from '../support/start-mongo.ts';
@@ -44,6 +47,7 @@ function rowOf(over: Partial<Notification['spec']> = {}): Notification {
       cancelRequested: false,
       targets: [{ address: 'a@example.org' }],
       attempts: [],
+      receipts: [],
       history: [{ version: 1, at: NOW, status: 'queued' }],
       updatedAt: NOW,
     },
@@ -94,6 +98,11 @@ describe('storage on MongoDB', function () {
         reasonOf(storage.find([known.spec.id])),
         reasonOf(storage.due(NOW, 10)),
         reasonOf(storage.readLimit('email')),
+        reasonOf(storage.saveReceipts([{ receipt: aReceipt() }])),
+        reasonOf(storage.receiptsOf([known.spec.id])),
+        reasonOf(storage.addSuppressions([aSuppression()])),
+        reasonOf(storage.findSuppressions(['a'])),
+        reasonOf(storage.sharedSecret('name', 'candidate')),
       ]);
       expect(new Set(failures)).to.deep.equal(new Set(['STORE_UNAVAILABLE']));
       expect(Date.now() - started).to.be.below(2 * TIMEOUT_MS + 500);
@@ -111,6 +120,80 @@ describe('storage on MongoDB', function () {
     rows.forEach((_, index) => {
       expect(answers.filter((answer) => answer[index])).to.have.lengthOf(1);
     });
+  });
+
+  describe('beside another process', () => {
+    let second: Storage;
+
+    before(async () => {
+      second = await openMongoStorage({ url: server.url, database });
+    });
+    after(() => second?.[Symbol.asyncDispose]());
+
+    it('agrees with it on a secret that both ask for first at the same moment', async () => {
+      for (const name of Array.from({ length: 20 }, (_, round) => `secret ${round}`)) {
+        const told = await Promise.all([storage.sharedSecret(name, 'mine'), second.sharedSecret(name, 'theirs')]);
+        expect(told[0]).to.equal(told[1]);
+      }
+    });
+
+    it('keeps one of a receipt and of a suppression that both write at the same moment, and both resolve', async () => {
+      const rounds = Array.from({ length: 40 }, () => systemRandom.id(NOW));
+      const writes = [storage, second].flatMap((store, process) =>
+        rounds.flatMap((id) => [
+          store.saveReceipts([{ receipt: aReceipt({ eventId: id, notificationId: id, at: process }), wakeAt: 1 }]),
+          store.addSuppressions([aSuppression({ addressHash: id, createdAt: process })]),
+        ]),
+      );
+      await Promise.all(writes);
+      expect(await storage.receiptsOf(rounds)).to.have.lengthOf(rounds.length);
+      expect(await storage.findSuppressions(rounds)).to.have.lengthOf(rounds.length);
+      expect(await second.receiptsOf(rounds)).to.deep.equal(await storage.receiptsOf(rounds));
+    });
+
+    it('writes once what is repeated because its answer was lost', async () => {
+      const [receipt, suppression] = [aReceipt(), aSuppression({ addressHash: 'lost' })];
+      const write = (): Promise<unknown> =>
+        Promise.all([
+          storage.saveReceipts([{ receipt, wakeAt: 1 }]),
+          storage.addSuppressions([suppression]),
+          storage.sharedSecret('lost', 'candidate'),
+        ]);
+      // As many connections as are about to write: a new one could not greet the server.
+      await Promise.all([storage.ping(), storage.ping(), storage.ping()]);
+      proxy.mode('answers-lost');
+      expect(await reasonOf(write())).to.equal('STORE_UNAVAILABLE');
+      expect(await second.receiptsOf([receipt.notificationId])).to.deep.equal([receipt]);
+      expect(await second.findSuppressions(['lost'])).to.deep.equal([suppression]);
+      proxy.mode('pass');
+      await eventually('the repeat is taken', () => write().then(() => true, isAway));
+      expect(await storage.receiptsOf([receipt.notificationId])).to.deep.equal([receipt]);
+      expect(await storage.findSuppressions(['lost'])).to.deep.equal([suppression]);
+      expect(await storage.sharedSecret('lost', 'other')).to.equal('candidate');
+    });
+  });
+
+  it('reads a row of the first release, with what was added since as it is by default', async () => {
+    const { spec, state } = rowOf();
+    const { receipts: _receipts, version, published, status, updatedAt, wakeAt: _wakeAt, ...rest } = state;
+    const attempt = { run: 1, number: 1, provider: 'fcm', targets: [0], startedAt: NOW, results: [] };
+    await using client = new MongoClient(server.url);
+    const collection = client.db(database).collection<RowDocument>('notifications');
+    await collection.insertOne({
+      _id: spec.id,
+      tenant: spec.tenant,
+      group_id: spec.groupId,
+      status,
+      version,
+      published,
+      updated_at: updatedAt,
+      spec: JSON.stringify({ ...spec, channel: 'push', recipient: { deviceTokens: ['token'] } }),
+      state: JSON.stringify({ ...rest, attempts: [attempt] }),
+    });
+    const [row] = await storage.find([spec.id]);
+    expect(row?.spec.recipient).to.deep.equal({ devices: [{ kind: 'fcm_token', token: 'token' }] });
+    expect(row?.state.receipts).to.deep.equal([]);
+    expect(row?.state.attempts).to.deep.equal([{ ...attempt, choice: 'first', skipped: [] }]);
   });
 
   it('rejects only the call whose row the server refuses', async () => {

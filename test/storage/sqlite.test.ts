@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -10,7 +10,16 @@ import { CarillonError, type ErrorReason } from '../../src/errors.ts';
 import type { Job } from '../../src/queue/queue.ts';
 import { openSqlite, type SqliteStore } from '../../src/storage/sqlite/sqlite.ts';
 import { eventually } from '../support/eventually.ts';
-import { aHint, aNotification, anEvent, withState } from '../support/sample.ts';
+import {
+  aHint,
+  aKey,
+  aNotification,
+  anEvent,
+  aReceipt,
+  aRendered,
+  aSuppression,
+  withState,
+} from '../support/sample.ts';
 
 const LANE = { channel: 'email', priority: 'normal' } as const;
 const CHILD = join(import.meta.dirname, 'fixtures', 'sqlite-child.ts');
@@ -152,6 +161,52 @@ describe('the SQLite store', () => {
     db.exec('PRAGMA user_version = 1000');
     await expectReason('STORE_UNAVAILABLE', openSqlite({ path: place.path }));
     expect(db.prepare('PRAGMA user_version').get()).to.deep.include({ user_version: 1_000 });
+  });
+
+  describe('a file of the first version', () => {
+    const ID = '019b7ccd-a088-7000-8000-000000000001';
+
+    beforeEach(async () => {
+      await mkdir(join(place.directory, 'data'));
+      using db = new DatabaseSync(place.path);
+      db.exec(await readFile(join(import.meta.dirname, 'fixtures', 'version-1.sql'), 'utf8'));
+    });
+
+    it('keeps its rows, with what was added since as it is by default', async () => {
+      const { storage } = await open();
+      const [row] = await storage.find([ID]);
+      expect(row?.spec).to.deep.include({ id: ID, channel: 'push', data: { order: 7 } });
+      expect(row?.spec.recipient).to.deep.equal({
+        id: 'customer-1',
+        devices: ['token-1', 'token-2'].map((token) => ({ kind: 'fcm_token', token })),
+      });
+      expect(row?.state).to.deep.include({ version: 3, status: 'sent', receipts: [] });
+      expect(row?.state.attempts[0]).to.deep.include({ provider: 'fcm', choice: 'first', skipped: [], targets: [0] });
+      expect(row?.rendered).to.deep.equal(aRendered());
+      expect(await storage.loadAttachments(ID)).to.have.length(1);
+      const [key] = await storage.reserveKeys([aKey()]);
+      expect(key?.ids).to.deep.equal([ID]);
+    });
+
+    it('takes what came with later versions', async () => {
+      const { storage } = await open();
+      const receipt = aReceipt({ notificationId: ID });
+      await storage.saveReceipts([{ receipt, wakeAt: 1 }]);
+      await storage.addSuppressions([aSuppression()]);
+      await storage.sharedSecret('name', 'secret');
+      expect(await storage.receiptsOf([ID])).to.deep.equal([receipt]);
+    });
+
+    it('has the tables of a new one once it was opened', async () => {
+      await open();
+      await openSqlite({ path: `${place.path}-new` }).then((store) => opened.push(store));
+      const tables = [place.path, `${place.path}-new`].map((path) => {
+        using db = new DatabaseSync(path, { readOnly: true });
+        const version = db.prepare('PRAGMA user_version').get();
+        return [version, ...db.prepare('SELECT name, sql FROM sqlite_master ORDER BY name').all()];
+      });
+      expect(tables[0]).to.deep.equal(tables[1]);
+    });
   });
 
   it('refuses a file that is no database', async () => {

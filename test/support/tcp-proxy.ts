@@ -5,9 +5,9 @@ import type { Socket } from 'node:net';
 
 /**
  * `pass` forwards; `reset` ends every connection, and each new one, with RST; `black-hole` takes everything and forwards
- * nothing, until it passes again.
+ * nothing, until it passes again; `answers-lost` forwards to the server alone and drops what that says.
  */
-export type ProxyMode = 'pass' | 'reset' | 'black-hole';
+export type ProxyMode = 'pass' | 'reset' | 'black-hole' | 'answers-lost';
 
 export interface TcpProxy extends AsyncDisposable {
   readonly port: number;
@@ -27,8 +27,8 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
   const server = createServer((client) => {
     if (current === 'reset') return void client.resetAndDestroy();
     const upstream = connect(targetPort, '127.0.0.1');
-    join(client, upstream);
-    join(upstream, client);
+    join(client, upstream, () => true);
+    join(upstream, client, () => current !== 'answers-lost');
     track(client);
     track(upstream);
   });
@@ -54,7 +54,7 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
   };
 }
 
-function join(from: Socket, to: Socket): void {
-  from.on('data', (chunk) => to.write(chunk));
+function join(from: Socket, to: Socket, forwards: () => boolean): void {
+  from.on('data', (chunk) => forwards() && to.write(chunk));
   from.once('close', () => to.destroy());
 }

@@ -8,6 +8,7 @@ import type { Binary, Collection } from 'mongodb';
 import { laneName, laneOf } from '../../domain/notification.ts';
 import type {
   Attachment,
+  Channel,
   Notification,
   NotificationSpec,
   NotificationState,
@@ -15,6 +16,7 @@ import type {
   Status,
 } from '../../domain/notification.ts';
 import type { KeyRecord } from '../storage.ts';
+import { currentParts, parseSpec } from '../stored-row.ts';
 
 export interface RowDocument {
   /** The notification's UUIDv7: ids sort by the time they were made. */
@@ -67,12 +69,43 @@ export interface LeaseDocument {
   until: number;
 }
 
+export interface ReceiptDocument {
+  /** The receipt's id. */
+  _id: string;
+  notification_id: string;
+  received_at: number;
+  /** Unset when it is applied. */
+  wake_at?: number;
+  /** Receipt. */
+  body: string;
+}
+
+export interface SuppressionDocument {
+  /** Address and category: what it is unique by. */
+  _id: string;
+  tenant: string;
+  channel: Channel;
+  address_hash: string;
+  /** Empty for all of them. */
+  category: string;
+  /** Suppression. */
+  body: string;
+}
+
+export interface SecretDocument {
+  _id: string;
+  value: string;
+}
+
 export interface Collections {
   readonly rows: Collection<RowDocument>;
   readonly keys: Collection<KeyDocument>;
   readonly attachments: Collection<AttachmentsDocument>;
   readonly limits: Collection<LimitDocument>;
   readonly leases: Collection<LeaseDocument>;
+  readonly receipts: Collection<ReceiptDocument>;
+  readonly suppressions: Collection<SuppressionDocument>;
+  readonly secrets: Collection<SecretDocument>;
 }
 
 /** What of a state has no field of its own. */
@@ -120,14 +153,15 @@ export function toDocument(row: Notification): RowDocument {
 }
 
 export function toRow(document: RowDocument): Notification {
-  // The three texts are written by this file alone, from these very types.
-  const spec = JSON.parse(document.spec) as NotificationSpec;
+  // The texts are written by this file alone, from these very types.
+  const spec = parseSpec(document.spec);
   const stored = JSON.parse(document.state) as StoredState;
   const rendered = document.rendered === undefined ? undefined : (JSON.parse(document.rendered) as RenderedContent);
   return {
     spec,
     state: {
       ...stored,
+      ...currentParts(stored),
       version: document.version,
       published: document.published,
       status: document.status,

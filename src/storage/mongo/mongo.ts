@@ -7,14 +7,19 @@ import { Binary, MongoClient } from 'mongodb';
 import type { Collection, Db } from 'mongodb';
 
 import type { Attachment, Lane, Notification } from '../../domain/notification.ts';
+import type { Receipt } from '../../domain/receipt.ts';
+import type { Suppression } from '../../domain/suppression.ts';
 import type { Change, Cleared, KeyRecord, ListQuery, Postponed, Storage } from '../storage.ts';
+import type { ReceiptMark, StoredReceipt, SuppressionQuery } from '../storage.ts';
 import { toAttachment } from './documents.ts';
 import type { AttachmentsDocument, Collections } from './documents.ts';
 import { isDuplicateKey, reachWithin } from './failure.ts';
 import type { Reach } from './failure.ts';
 import { Keys } from './keys.ts';
+import { Receipts } from './receipts.ts';
 import { Retention } from './retention.ts';
 import { Rows } from './rows.ts';
+import { Suppressions } from './suppressions.ts';
 import { Swaps } from './swaps.ts';
 
 export interface MongoOptions {
@@ -82,10 +87,13 @@ function collectionsOf(db: Db): Collections {
     attachments: db.collection('attachments'),
     limits: db.collection('limits'),
     leases: db.collection('leases'),
+    receipts: db.collection('receipts'),
+    suppressions: db.collection('suppressions'),
+    secrets: db.collection('secrets'),
   };
 }
 
-async function createIndexes({ rows, keys }: Collections): Promise<void> {
+async function createIndexes({ rows, keys, receipts, suppressions }: Collections): Promise<void> {
   await rows.createIndexes([
     // The four lists, each in the order of its index. `_id` sorts by time, so it also serves the ranges of time.
     { key: { tenant: 1, _id: 1 } },
@@ -99,6 +107,18 @@ async function createIndexes({ rows, keys }: Collections): Promise<void> {
     { key: { lane: 1 }, sparse: true },
   ]);
   await keys.createIndexes([{ key: { expires_at: 1 } }]);
+  await receipts.createIndexes([
+    { key: { notification_id: 1 } },
+    // Only receipts that are not applied yet are in it.
+    { key: { wake_at: 1 }, sparse: true },
+    { key: { received_at: 1 } },
+  ]);
+  await suppressions.createIndexes([
+    { key: { address_hash: 1 } },
+    // The two lists, each in the order of its index.
+    { key: { tenant: 1, address_hash: 1, category: 1 } },
+    { key: { tenant: 1, channel: 1, address_hash: 1, category: 1 } },
+  ]);
 }
 
 class MongoStorage implements Storage {
@@ -108,6 +128,8 @@ class MongoStorage implements Storage {
   readonly #attachments: Collection<AttachmentsDocument>;
   readonly #rows: Rows;
   readonly #keys: Keys;
+  readonly #receipts: Receipts;
+  readonly #suppressions: Suppressions;
   readonly #swaps: Swaps;
   readonly #retention: Retention;
 
@@ -118,6 +140,8 @@ class MongoStorage implements Storage {
     this.#attachments = collections.attachments;
     this.#rows = new Rows(collections.rows, reach, timeoutMs);
     this.#keys = new Keys(collections.keys, reach, timeoutMs);
+    this.#receipts = new Receipts(collections.receipts, reach, timeoutMs);
+    this.#suppressions = new Suppressions(collections.suppressions, reach, timeoutMs);
     this.#swaps = new Swaps(collections, reach);
     this.#retention = new Retention(collections, reach);
   }
@@ -193,6 +217,46 @@ class MongoStorage implements Storage {
     return this.#swaps.swapLimit(name, expected, next);
   }
 
+  saveReceipts(receipts: readonly StoredReceipt[]): Promise<void> {
+    return this.#receipts.save(receipts);
+  }
+
+  receiptsOf(notificationIds: readonly string[]): Promise<Receipt[]> {
+    return this.#receipts.ofNotifications(notificationIds);
+  }
+
+  dueReceipts(now: number, limit: number): Promise<Receipt[]> {
+    return this.#receipts.due(now, limit);
+  }
+
+  markReceipts(marks: readonly ReceiptMark[]): Promise<void> {
+    return this.#receipts.mark(marks);
+  }
+
+  deleteReceipts(receivedBefore: number, limit: number): Promise<number> {
+    return this.#receipts.delete(receivedBefore, limit);
+  }
+
+  addSuppressions(suppressions: readonly Suppression[]): Promise<void> {
+    return this.#suppressions.add(suppressions);
+  }
+
+  findSuppressions(addressHashes: readonly string[]): Promise<Suppression[]> {
+    return this.#suppressions.find(addressHashes);
+  }
+
+  listSuppressions(query: SuppressionQuery): Promise<Suppression[]> {
+    return this.#suppressions.list(query);
+  }
+
+  removeSuppression(addressHash: string, category?: string): Promise<boolean> {
+    return this.#suppressions.remove(addressHash, category);
+  }
+
+  sharedSecret(name: string, candidate: string): Promise<string> {
+    return this.#swaps.sharedSecret(name, candidate);
+  }
+
   acquireLease(name: string, holder: string, now: number, until: number): Promise<boolean> {
     return this.#swaps.acquireLease(name, holder, now, until);
   }
@@ -215,7 +279,7 @@ class MongoStorage implements Storage {
 
   /** Lets the calls that were taken end, each within its time-out, then closes the connections. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([this.#rows.idle(), this.#keys.idle()]);
+    await Promise.all([this.#rows, this.#keys, this.#receipts, this.#suppressions].map((batched) => batched.idle()));
     await this.#client.close();
   }
 }

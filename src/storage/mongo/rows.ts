@@ -9,16 +9,10 @@ import { CarillonError } from '../../errors.ts';
 import type { Change, Cleared, ListQuery, Postponed } from '../storage.ts';
 import { Batcher } from './batcher.ts';
 import type { Outcome } from './batcher.ts';
+import { Bulk, BULK_LIMITS, SMALL_OPERATION } from './bulk.ts';
 import { mutableFields, sizeOf, toDocument, toRow } from './documents.ts';
 import type { RowDocument } from './documents.ts';
-import { DUPLICATE_KEY, isPartial, writeError } from './failure.ts';
 import type { Reach } from './failure.ts';
-
-/** Per bulk; the server takes up to 100,000 operations and 48 MB, but the next bulk waits for this one. */
-const MAX_OPERATIONS = 500;
-const MAX_BYTES = 8 * 1024 * 1024;
-/** Bytes counted for a write that carries no text. */
-const SMALL_WRITE = 100;
 
 interface Update {
   readonly id: string;
@@ -31,6 +25,7 @@ interface Update {
 export class Rows {
   readonly #collection: Collection<RowDocument>;
   readonly #reach: Reach;
+  readonly #bulk: Bulk<RowDocument>;
   readonly #inserts: Batcher<RowDocument, void>;
   readonly #updates: Batcher<Update, boolean>;
   readonly #marks: Batcher<AnyBulkWriteOperation<RowDocument>, void>;
@@ -40,10 +35,14 @@ export class Rows {
   constructor(collection: Collection<RowDocument>, reach: Reach, maxWaitMs: number) {
     this.#collection = collection;
     this.#reach = reach;
-    const limits = { maxItems: MAX_OPERATIONS, maxBytes: MAX_BYTES, maxWaitMs };
-    this.#inserts = new Batcher({ ...limits, run: (documents) => this.#runInserts(documents) });
+    this.#bulk = new Bulk(collection, reach);
+    const limits = { ...BULK_LIMITS, maxWaitMs };
+    this.#inserts = new Batcher({
+      ...limits,
+      run: (documents) => this.#bulk.runEach(documents.map((document) => ({ insertOne: { document } }))),
+    });
     this.#updates = new Batcher({ ...limits, run: (updates) => this.#runUpdates(updates) });
-    this.#marks = new Batcher({ ...limits, run: (operations) => this.#runMarks(operations) });
+    this.#marks = new Batcher({ ...limits, run: (operations) => this.#bulk.runEach(operations) });
     this.#finds = new Batcher({ ...limits, run: (ids) => this.#runFinds(ids) });
   }
 
@@ -59,16 +58,16 @@ export class Rows {
     const operations = marks.map(({ id, version, published, wakeAt }) =>
       mark({ _id: id, version }, { published, ...(wakeAt !== undefined && { wake_at: wakeAt }) }, wakeAt === undefined),
     );
-    await this.#marks.add(operations, () => SMALL_WRITE);
+    await this.#marks.add(operations, () => SMALL_OPERATION);
   }
 
   async postpone(marks: readonly Postponed[]): Promise<void> {
     const operations = marks.map(({ id, version, wakeAt }) => mark({ _id: id, version }, { wake_at: wakeAt }, false));
-    await this.#marks.add(operations, () => SMALL_WRITE);
+    await this.#marks.add(operations, () => SMALL_OPERATION);
   }
 
   async find(ids: readonly string[]): Promise<Notification[]> {
-    const rows = await this.#finds.add([...new Set(ids)], () => SMALL_WRITE);
+    const rows = await this.#finds.add([...new Set(ids)], () => SMALL_OPERATION);
     return rows.filter((row) => row !== undefined);
   }
 
@@ -95,21 +94,12 @@ export class Rows {
     await Promise.all([this.#inserts.idle(), this.#updates.idle(), this.#marks.idle(), this.#finds.idle()]);
   }
 
-  async #runInserts(documents: readonly RowDocument[]): Promise<Outcome<void>[]> {
-    const operations = documents.map((document) => ({ insertOne: { document } }));
-    const { errors } = await this.#bulk(operations);
-    return documents.map((_, index) => {
-      const failed = errors.get(index);
-      return failed === undefined || failed.code === DUPLICATE_KEY ? { value: undefined } : { error: failed.error };
-    });
-  }
-
   /**
    * The server answers how many of a bulk matched, not which: when some did not, the stamps tell. A stamp that was
    * overwritten between the write and the read leaves the effect unknown, and that is what its caller is told.
    */
   async #runUpdates(updates: readonly Update[]): Promise<Outcome<boolean>[]> {
-    const { matched, errors } = await this.#bulk(updates.map((update) => update.operation));
+    const { matched, errors } = await this.#bulk.run(updates.map((update) => update.operation));
     if (matched === updates.length) return updates.map(() => ({ value: true }));
     if (matched === 0 && errors.size === 0) return updates.map(() => ({ value: false }));
     const stamps = await this.#readStamps(updates.map((update) => update.id));
@@ -131,40 +121,11 @@ export class Rows {
     return new Map(documents.map(({ _id, stamp }) => [_id, stamp]));
   }
 
-  async #runMarks(operations: readonly AnyBulkWriteOperation<RowDocument>[]): Promise<Outcome<void>[]> {
-    const { errors } = await this.#bulk(operations);
-    return operations.map((_, index) => {
-      const failed = errors.get(index);
-      return failed ? { error: failed.error } : { value: undefined };
-    });
-  }
-
   async #runFinds(ids: readonly string[]): Promise<Outcome<Notification | undefined>[]> {
     const documents = await this.#reach(() => this.#collection.find({ _id: { $in: [...new Set(ids)] } }).toArray());
     const rows = new Map(documents.map((document) => [document._id, toRow(document)]));
     return ids.map((id) => ({ value: rows.get(id) }));
   }
-
-  /** @throws Only for failures of the bulk as a whole; those of single operations are answered by their index. */
-  #bulk(operations: readonly AnyBulkWriteOperation<RowDocument>[]): Promise<BulkResult> {
-    return this.#reach(async () => {
-      try {
-        const result = await this.#collection.bulkWrite([...operations], { ordered: false });
-        return { matched: result.matchedCount, errors: new Map() };
-      } catch (thrown) {
-        if (!isPartial(thrown)) throw thrown;
-        const errors = thrown.result.getWriteErrors().map(({ index, code }) => {
-          return [index, { code, error: writeError(code, thrown) }] as const;
-        });
-        return { matched: thrown.matchedCount, errors: new Map(errors) };
-      }
-    });
-  }
-}
-
-interface BulkResult {
-  readonly matched: number;
-  readonly errors: ReadonlyMap<number, { readonly code: number; readonly error: CarillonError }>;
 }
 
 function unknownEffect(): CarillonError {

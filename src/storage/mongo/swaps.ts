@@ -1,19 +1,22 @@
 import type { Collection } from 'mongodb';
 
-import type { Collections, LeaseDocument, LimitDocument } from './documents.ts';
+import { CarillonError } from '../../errors.ts';
+import type { Collections, LeaseDocument, LimitDocument, SecretDocument } from './documents.ts';
 import { isDuplicateKey } from './failure.ts';
 import type { Reach } from './failure.ts';
 
-/** Rate limits and leases: one document each, moved by compare-and-set. */
+/** Rate limits, leases and secrets: one document each, the first two moved by compare-and-set. */
 export class Swaps {
   readonly #reach: Reach;
   readonly #limits: Collection<LimitDocument>;
   readonly #leases: Collection<LeaseDocument>;
+  readonly #secrets: Collection<SecretDocument>;
 
-  constructor({ limits, leases }: Collections, reach: Reach) {
+  constructor({ limits, leases, secrets }: Collections, reach: Reach) {
     this.#reach = reach;
     this.#limits = limits;
     this.#leases = leases;
+    this.#secrets = secrets;
   }
 
   async readLimit(name: string): Promise<number> {
@@ -36,6 +39,28 @@ export class Swaps {
 
   async releaseLease(name: string, holder: string): Promise<void> {
     await this.#reach(() => this.#leases.deleteOne({ _id: name, holder }));
+  }
+
+  /** Writes also where it reads: such a write is acknowledged only when what it found is durable. */
+  sharedSecret(name: string, candidate: string): Promise<string> {
+    return this.#reach(async () => {
+      const kept = (await this.#keepSecret(name, candidate)) ?? (await this.#keepSecret(name, candidate));
+      if (kept === undefined) throw new CarillonError('INTERNAL', 'a secret was stored and is not there');
+      return kept;
+    });
+  }
+
+  /** Undefined when another process made the document at the same moment: it is there the next time. */
+  async #keepSecret(name: string, candidate: string): Promise<string | undefined> {
+    const insert = { $setOnInsert: { value: candidate } };
+    try {
+      const options = { upsert: true, returnDocument: 'after' } as const;
+      const found = await this.#secrets.findOneAndUpdate({ _id: name }, insert, options);
+      return found?.value;
+    } catch (thrown) {
+      if (isDuplicateKey(thrown)) return undefined;
+      throw thrown;
+    }
   }
 
   /** True when this insert made the document, false when it was there. */

@@ -1,6 +1,7 @@
 /** Between the domain's notifications and the columns of their tables. */
 import { isFinal, laneName, laneOf, type Notification, STATUSES } from '../../domain/notification.ts';
-import type { NotificationSpec, NotificationState, RenderedContent } from '../../domain/notification.ts';
+import type { NotificationState, RenderedContent } from '../../domain/notification.ts';
+import { currentParts, parseSpec } from '../stored-row.ts';
 import { number, type Row, text, type Values } from './statements.ts';
 
 /** `from` is the table `notification n`, with what there is to say about its index. */
@@ -40,10 +41,11 @@ export function stateText(state: NotificationState): string {
 // The casts below: these texts were written by this adapter from values of these very types.
 
 export function notificationOf(row: Row): Notification {
-  const spec = JSON.parse(text(row, 'spec')) as NotificationSpec;
+  const spec = parseSpec(text(row, 'spec'));
   const rest = JSON.parse(text(row, 'state')) as Omit<NotificationState, 'published' | 'wakeAt'>;
   const state: NotificationState = {
     ...rest,
+    ...currentParts(rest),
     published: number(row, 'published'),
     ...(row['wake_at'] === null ? {} : { wakeAt: number(row, 'wake_at') }),
   };

@@ -99,6 +99,35 @@ const MIGRATIONS: readonly string[] = [
     body TEXT NOT NULL
   ) STRICT;
   `,
+  `
+  CREATE TABLE receipt (
+    id TEXT NOT NULL PRIMARY KEY,
+    notification_id TEXT NOT NULL,
+    at REAL NOT NULL,
+    received_at REAL NOT NULL,
+    wake_at REAL,
+    body TEXT NOT NULL
+  ) STRICT;
+  -- Partial, because nearly all receipts are applied, and every settle looks for those of its row that are not.
+  CREATE INDEX receipt_open ON receipt (notification_id) WHERE wake_at IS NOT NULL;
+  CREATE INDEX receipt_wake ON receipt (wake_at) WHERE wake_at IS NOT NULL;
+  CREATE INDEX receipt_received ON receipt (received_at);
+
+  -- The category '' stands for all. Without a rowid, as nearly every look-up is one by address: it reads one tree, not two.
+  CREATE TABLE suppression (
+    address_hash TEXT NOT NULL,
+    category TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (address_hash, category)
+  ) STRICT, WITHOUT ROWID;
+  -- One index for each way to list, in the order of the list.
+  CREATE INDEX suppression_by_tenant ON suppression (tenant, address_hash, category);
+  CREATE INDEX suppression_by_channel ON suppression (tenant, channel, address_hash, category);
+
+  CREATE TABLE secret (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+  `,
 ];
 
 /** Brings the file up to the version this code knows. Throws CarillonError STORE_UNAVAILABLE when the file is newer. */

@@ -2,10 +2,16 @@
 import { firstIdAt } from '../../domain/id.ts';
 import { laneName } from '../../domain/notification.ts';
 import type { Attachment, Lane, Notification } from '../../domain/notification.ts';
+import type { Receipt } from '../../domain/receipt.ts';
+import type { Suppression } from '../../domain/suppression.ts';
+import { CarillonError } from '../../errors.ts';
 import type { Change, Cleared, KeyRecord, ListQuery, Postponed, Storage } from '../storage.ts';
+import type { ReceiptMark, StoredReceipt, SuppressionQuery } from '../storage.ts';
 import { changed, type Session } from './database.ts';
+import { Receipts } from './receipts.ts';
 import { FINAL_STATUSES, insertValues, notificationOf, selectRows, stateText } from './rows.ts';
 import { bytes, number, type Row, text } from './statements.ts';
+import { Suppressions } from './suppressions.ts';
 import type { Step } from './writer.ts';
 
 const INSERT_NOTIFICATION = `
@@ -62,6 +68,9 @@ const START_LIMIT = `
   INSERT INTO rate_limit (name, arrival) VALUES (?1, ?3)
   ON CONFLICT (name) DO UPDATE SET arrival = excluded.arrival WHERE arrival = ?2`;
 
+const KEEP_SECRET = 'INSERT INTO secret (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING';
+const READ_SECRET = 'SELECT value FROM secret WHERE name = ?';
+
 const ACQUIRE_LEASE = `
   INSERT INTO lease (name, holder, until) VALUES (?1, ?2, ?4)
   ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
@@ -90,9 +99,13 @@ const DELETE_ATTACHMENTS = `
 
 export class SqliteStorage implements Storage {
   readonly #session: Session;
+  readonly #receipts: Receipts;
+  readonly #suppressions: Suppressions;
 
   constructor(session: Session) {
     this.#session = session;
+    this.#receipts = new Receipts(session);
+    this.#suppressions = new Suppressions(session);
   }
 
   async ping(): Promise<void> {
@@ -190,6 +203,52 @@ export class SqliteStorage implements Storage {
   async swapLimit(name: string, expected: number, next: number): Promise<boolean> {
     const sql = expected === 0 ? START_LIMIT : MOVE_LIMIT;
     return (await this.#writeOne({ sql, rows: [[name, expected, next]] })) === 1;
+  }
+
+  saveReceipts(receipts: readonly StoredReceipt[]): Promise<void> {
+    return this.#receipts.save(receipts);
+  }
+
+  async receiptsOf(notificationIds: readonly string[]): Promise<Receipt[]> {
+    return this.#receipts.ofNotifications(notificationIds);
+  }
+
+  async dueReceipts(now: number, limit: number): Promise<Receipt[]> {
+    return this.#receipts.due(now, limit);
+  }
+
+  markReceipts(marks: readonly ReceiptMark[]): Promise<void> {
+    return this.#receipts.mark(marks);
+  }
+
+  deleteReceipts(receivedBefore: number, limit: number): Promise<number> {
+    return this.#receipts.delete(receivedBefore, limit);
+  }
+
+  addSuppressions(suppressions: readonly Suppression[]): Promise<void> {
+    return this.#suppressions.add(suppressions);
+  }
+
+  async findSuppressions(addressHashes: readonly string[]): Promise<Suppression[]> {
+    return this.#suppressions.find(addressHashes);
+  }
+
+  async listSuppressions(query: SuppressionQuery): Promise<Suppression[]> {
+    return this.#suppressions.list(query);
+  }
+
+  removeSuppression(addressHash: string, category?: string): Promise<boolean> {
+    return this.#suppressions.remove(addressHash, category);
+  }
+
+  async sharedSecret(name: string, candidate: string): Promise<string> {
+    const [, read] = await this.#session.write([
+      { sql: KEEP_SECRET, rows: [[name, candidate]] },
+      { sql: READ_SECRET, rows: [[name]] },
+    ]);
+    const [row] = read?.rows ?? [];
+    if (!row) throw new CarillonError('INTERNAL', 'a secret was stored and is not there');
+    return text(row, 'value');
   }
 
   async acquireLease(name: string, holder: string, now: number, until: number): Promise<boolean> {
