@@ -39,7 +39,7 @@ function generatedUpToDate(): void {
 
 function docsUpToDate(): void {
   if (readFileSync(CONFIG_DOCS, 'utf8') !== renderConfigDocs(defaultSchema())) {
-    throw new Error('docs/config.md is not what src/carillon.default.toml says: npm run docs');
+    throw new Error('docs/config.md is not what src/carillon.default.toml and src/providers say: npm run docs');
   }
 }
 

@@ -1,4 +1,4 @@
-/** Prints docs/config.md from src/carillon.default.toml. */
+/** Prints docs/config.md from src/carillon.default.toml and the settings of the providers. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { defaultSchema } from '../src/config.ts';
@@ -9,11 +9,11 @@ export const CONFIG_DOCS = join(import.meta.dirname, '..', 'docs', 'config.md');
 
 const INTRODUCTION = `# Configuration
 
-<!-- Printed by scripts/config-docs.ts from src/carillon.default.toml; \`npm run docs\` prints it again. -->
+<!-- Printed by scripts/config-docs.ts from src/carillon.default.toml and src/providers; \`npm run docs\` prints it again. -->
 
 Carillon starts without any configuration. A value is looked for in four places; the later one wins:
 
-1. the default, from \`src/carillon.default.toml\`;
+1. the default, as it stands below;
 2. the file named by \`--config\`, else by the variable \`CARILLON_CONFIG\`, else \`carillon.toml\` in the working directory.
    In it \`\${NAME}\` stands for the variable of that name, which must be set; \`$\${NAME}\` stands for the text \`\${NAME}\`;
 3. variables: the key in capitals, with \`_\` for each dot, after \`CARILLON_\`. Lists are written \`a,b\` or as TOML, lists of
@@ -23,6 +23,9 @@ Carillon starts without any configuration. A value is looked for in four places;
 Relative paths are relative to the working directory. A key that is not known, a value of the wrong kind or out of range, a
 missing variable or secret, or a combination that cannot work stops the start; every fault is named, and no secret is shown.
 \`provider = "smtp"\` may be written for \`providers = ["smtp"]\`. For an example see \`examples/carillon.toml\`.
+
+A provider is used once the \`providers\` of its channel name it; "needed" is what it must be given then. \`carillon doctor\` asks
+every provider in use whether its credentials are good, and sends nothing.
 `;
 
 export function renderConfigDocs(schema: Schema): string {
@@ -34,14 +37,14 @@ function renderSection(section: Section): string {
   const plain = section.keys.filter((key) => key.kind !== 'tables');
   return [
     `## ${title}\n`,
-    ...(section.doc === '' ? [] : [`${section.doc}\n`]),
+    ...(section.doc === '' ? [] : [`${prose(section.doc)}\n`]),
     ...(plain.length === 0 ? [] : [table(plain, true)]),
     ...section.keys.filter((key) => key.kind === 'tables').map(renderTables),
   ].join('\n');
 }
 
 function renderTables(key: KeySpec): string {
-  return `### \`[[${key.path}]]\`\n\n${key.doc} Variable: \`${variableOf(key.path)}\`.\n\n${table(key.items, false)}`;
+  return `### \`[[${key.path}]]\`\n\n${prose(key.doc)} Variable: \`${variableOf(key.path)}\`.\n\n${table(key.items, false)}`;
 }
 
 function table(keys: readonly KeySpec[], withVariable: boolean): string {
@@ -64,10 +67,10 @@ function describe(key: KeySpec): string {
     ...(key.format === 'file' ? ['Path of a file.'] : []),
     ...(key.secret ? ['Secret.'] : []),
   ];
-  return [key.doc, ...rules]
-    .filter((part) => part !== '')
-    .join(' ')
-    .replaceAll('|', '\\|');
+  return prose([key.doc, ...rules].filter((part) => part !== '').join(' '));
 }
+
+/** `|` would end a cell, and `<name>` would be taken for HTML and not be seen. */
+const prose = (text: string): string => text.replaceAll(/[|<]/g, '\\$&');
 
 if (import.meta.main) writeFileSync(CONFIG_DOCS, renderConfigDocs(defaultSchema()));

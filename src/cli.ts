@@ -1,7 +1,8 @@
 #!/usr/bin/env node
-/** `carillon serve | send | watch | outbox`. All but `serve` are clients of a running service. */
+/** `carillon serve | doctor | send | watch | outbox`. All but `serve` and `doctor` are clients of a running service. */
 import { Command } from 'commander';
 import { outbox, send, watch } from './cli/client.ts';
+import { doctor } from './cli/doctor.ts';
 import { serve } from './cli/serve.ts';
 
 const collect = (value: string, before: readonly string[]): string[] => [...before, value];
@@ -13,17 +14,28 @@ function clientCommand(name: string, description: string): Command {
     .option('--key <key>', 'API key, where the service asks for one');
 }
 
+function configuredCommand(name: string, description: string): Command {
+  return new Command(name)
+    .description(description)
+    .option('--config <file>', 'configuration file; default: $CARILLON_CONFIG, else carillon.toml if it is there')
+    .option('--set <key=value>', 'one configuration value, such as server.grpc_address=127.0.0.1:50052', collect, []);
+}
+
 const program = new Command('carillon').description(
   'A notification service: accepts, stores, delivers, retries, watches.',
 );
 
-program
-  .command('serve', { isDefault: true })
-  .description('run the service; without configuration it keeps everything in data/carillon.db')
-  .option('--config <file>', 'configuration file; default: $CARILLON_CONFIG, else carillon.toml if it is there')
-  .option('--set <key=value>', 'one configuration value, such as server.grpc_address=127.0.0.1:50052', collect, [])
-  .option('--role <roles>', 'api, worker, scheduler or several of them, separated by commas')
-  .action(serve);
+program.addCommand(
+  configuredCommand('serve', 'run the service; without configuration it keeps everything in data/carillon.db')
+    .option('--role <roles>', 'api, worker, scheduler or several of them, separated by commas')
+    .action(serve),
+  { isDefault: true },
+);
+program.addCommand(
+  configuredCommand('doctor', 'ask every configured provider whether its credentials are good; sends nothing').action(
+    doctor,
+  ),
+);
 
 program.addCommand(
   clientCommand('send', 'send one notification')

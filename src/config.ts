@@ -1,13 +1,14 @@
 /**
- * The configuration: carillon.default.toml, then the user's file with ${VARIABLES} put in, then CARILLON_* variables, then
- * flags. The only reader of the environment. Every fault is found before the start is refused.
+ * The configuration: the defaults, then the user's file with ${VARIABLES} put in, then CARILLON_* variables, then flags. The only reader of the environment. Every fault is found before the start is refused.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import type { Channel, EmailAddress, RetryPolicy } from './domain/notification.ts';
+import type { Channel, RetryPolicy } from './domain/notification.ts';
 import type { BackoffOptions } from './domain/retry.ts';
 import { FILE_VARIABLE, gather } from './config/layers.ts';
 import type { Environment } from './config/layers.ts';
+import { brokenProviders, withProviders } from './config/providers.ts';
+import type { ConfiguredRoutes } from './config/providers.ts';
 import { brokenRules } from './config/rules.ts';
 import { parseSchema } from './config/schema.ts';
 import type { Schema } from './config/schema.ts';
@@ -56,37 +57,6 @@ export type BackendConfig =
       readonly nats: NatsConfig;
     };
 
-export interface SmtpConfig {
-  /** The provider's name in the configuration. */
-  readonly name: string;
-  readonly host: string;
-  readonly port: number;
-  readonly secure: boolean;
-  readonly requireTls: boolean;
-  readonly username?: string;
-  readonly password?: string;
-  readonly from: EmailAddress;
-  readonly maxConnections: number;
-  readonly connectionTimeoutMs: number;
-  readonly greetingTimeoutMs: number;
-  readonly socketTimeoutMs: number;
-  /** `ca` is PEM. */
-  readonly tls: { readonly ca?: string };
-}
-
-export interface WebhookConfig {
-  readonly timeoutMs: number;
-  readonly maxConcurrent: number;
-  readonly secrets: readonly string[];
-  readonly allowPrivate: readonly string[];
-}
-
-/** One provider of a channel's list, and what it needs to be opened. */
-export type ProviderRoute =
-  | { readonly provider: 'smtp'; readonly options: SmtpConfig }
-  | { readonly provider: 'http'; readonly options: WebhookConfig }
-  | { readonly provider: 'capture' | 'store'; readonly options: Readonly<Record<string, never>> };
-
 export interface RateLimitConfig {
   readonly channel: Channel;
   readonly maxPerMinute: number;
@@ -99,6 +69,8 @@ export interface Config {
   readonly server: {
     readonly grpc: Address;
     readonly http: Address;
+    /** Where the Internet reaches `http`, without a slash at its end. */
+    readonly publicUrl?: string;
     readonly shutdownDeadlineMs: number;
     readonly maxMessageBytes: number;
     readonly maxStreams: number;
@@ -118,12 +90,15 @@ export interface Config {
   readonly retention: { readonly settledMs: number; readonly contentMs: number; readonly idempotencyMs: number };
   readonly templates: { readonly directory: string; readonly autoReload: boolean };
   readonly log: { readonly level: LogLevel; readonly format: 'json' | 'pretty' };
-  readonly senders: { readonly email?: EmailAddress; readonly sms?: string };
+  /** What stands for all providers; each part without the others. */
+  readonly senders: { readonly emailAddress?: string; readonly emailName?: string; readonly sms?: string };
   /** What templates call store_name and store_url. */
   readonly store: { readonly name: string; readonly url: string };
   readonly defaultLocale: string;
   /** In the order of fail-over; an empty list is a channel that is switched off. */
-  readonly routes: Readonly<Record<Channel, readonly ProviderRoute[]>>;
+  readonly routes: ConfiguredRoutes;
+  /** When a provider that fails is left alone, and for how long. */
+  readonly circuit: { readonly failures: number; readonly openMs: number; readonly maxOpenMs: number };
   /** For webhooks whose call names no policy; not given: as for every channel. */
   readonly webhookRetry?: RetryPolicy;
   readonly rateLimits: readonly RateLimitConfig[];
@@ -149,9 +124,9 @@ export interface ConfigFlags {
   readonly role?: string;
 }
 
-/** The documented defaults; beside this file, in the sources as in what is published. */
+/** The documented defaults: the file beside this one, in the sources as in what is published, and the providers' own. */
 export function defaultSchema(): Schema {
-  return parseSchema(readFileSync(join(import.meta.dirname, 'carillon.default.toml'), 'utf8'));
+  return withProviders(parseSchema(readFileSync(join(import.meta.dirname, 'carillon.default.toml'), 'utf8')));
 }
 
 /**
@@ -175,7 +150,7 @@ export function loadConfig(
     { readFile },
   );
   const reader = new Values(values);
-  const all = [...faults, ...brokenRules(reader, refused)];
+  const all = [...faults, ...brokenRules(reader, refused), ...brokenProviders(reader, refused)];
   if (all.length > 0) throw new ConfigError(all);
   return freeze(toConfig(reader));
 }

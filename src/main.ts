@@ -1,12 +1,13 @@
 /** The composition root, which alone knows the adapters: config → open → serve → dispose. */
 import type { BackendConfig, Config } from './config.ts';
+import { systemClock } from './domain/clock.ts';
 import type { Clock } from './domain/clock.ts';
 import { createEvents } from './events.ts';
 import type { Events } from './events.ts';
 import { openLog } from './log.ts';
 import { Renderer } from './pipeline/render.ts';
 import { loadTemplates } from './pipeline/templates.ts';
-import { openProviders } from './providers/registry.ts';
+import { openRoutes } from './providers/routes.ts';
 import { startService } from './service.ts';
 import type { Ports, Service } from './service.ts';
 
@@ -30,7 +31,9 @@ export async function startCarillon(config: Config, options: StartOptions = {}):
   const events = options.events ?? createEvents(openLog(config.log));
   await using opening = new AsyncDisposableStack();
   const backend = opening.use(await openBackend(config, events));
-  const routes = opening.use(await openProviders(config.routes));
+  const { senders, server } = config;
+  const clock = options.clock ?? systemClock;
+  const routes = opening.use(await openRoutes(config.routes, { senders, publicUrl: server.publicUrl, clock }));
   const templates = opening.use(
     await loadTemplates(config.templates.directory, {
       ...(config.templates.autoReload && {
@@ -45,7 +48,7 @@ export async function startCarillon(config: Config, options: StartOptions = {}):
     defaultLocale: config.defaultLocale,
   });
   const { storage, queue, feed } = backend;
-  const ports: Ports = { storage, queue, feed, providers: (channel) => routes.for(channel) };
+  const ports: Ports = { storage, queue, feed, routes: (channel) => routes.for(channel) };
   const service = await startService({
     config,
     ports: options.decorate?.(ports) ?? ports,

@@ -6,11 +6,17 @@ import { ConfigError, defaultSchema, loadConfig } from '../src/config.ts';
 import type { Config, ConfigFlags } from '../src/config.ts';
 import { variableOf } from '../src/config/layers.ts';
 import type { Environment } from '../src/config/layers.ts';
+import type { KeySpec, Value } from '../src/config/schema.ts';
 import { toConfig } from '../src/config/to-config.ts';
+import { checkValue, Fault } from '../src/config/value.ts';
 import { Values } from '../src/config/values.ts';
+import { systemClock } from '../src/domain/clock.ts';
+import type { RouteConfig } from '../src/providers/routes.ts';
 
 const SHA256 = 'ab'.repeat(32);
 const SECRET = 'hunter2-do-not-show';
+
+const namesOf = (routes: readonly RouteConfig[]): readonly string[] => routes.map(({ provider }) => provider);
 
 describe('configuration', () => {
   let folder = '';
@@ -43,7 +49,8 @@ describe('configuration', () => {
       const config = load();
       expect(config.backend).to.deep.equal({ kind: 'sqlite', path: 'data/carillon.db' });
       expect(config.server.grpc).to.deep.equal({ host: '127.0.0.1', port: 50051 });
-      expect(config.routes.email).to.deep.equal([{ provider: 'capture', options: {} }]);
+      expect(namesOf(config.routes.email)).to.deep.equal(['capture']);
+      expect(namesOf(config.routes.in_app)).to.deep.equal(['store']);
       expect(config.roles).to.deep.equal(['api', 'worker', 'scheduler']);
     });
 
@@ -100,7 +107,7 @@ describe('configuration', () => {
 
     it('takes one provider for a list of one', () => {
       write('carillon.toml', '[notifications.in_app]\nprovider = "capture"');
-      expect(load().routes.in_app).to.deep.equal([{ provider: 'capture', options: {} }]);
+      expect(namesOf(load().routes.in_app)).to.deep.equal(['capture']);
     });
 
     it('leaves variables alone that an orchestrator sets for a service of that name', () => {
@@ -152,6 +159,7 @@ describe('configuration', () => {
     for (const [key, good, bad] of [
       ['server.grpc_address', '[::1]:0', '127.0.0.1'],
       ['server.http_address', 'localhost:65535', 'localhost:65536'],
+      ['server.public_url', 'https://notify.example.com', 'notify.example.com'],
       ['notifications.default_sender_email', 'a@example.com', 'a@b>,c@d'],
       ['notifications.default_locale', 'pt-BR', 'portuguese!'],
       ['notifications.store_url', 'https://example.com', 'javascript:alert(1)'],
@@ -252,7 +260,27 @@ describe('configuration', () => {
       expect(set('worker.lease_seconds=60.5').worker.leaseMs).to.equal(60_500);
     });
 
-    it('needs what an SMTP provider needs, only if it is used', () => {
+    it('refuses keys, limits and credentials that contradict each other', () => {
+      const key = (name: string, sha: string): string => `{ name = "${name}", sha256 = "${sha}" }`;
+      expect(faulty(`auth.keys=[${key('a', SHA256)}, ${key('b', SHA256.toUpperCase())}]`)).to.have.length(1);
+      expect(faulty(`auth.keys=[${key('a', SHA256)}, ${key('a', 'cd'.repeat(32))}]`)).to.have.length(1);
+      const limit = '{ channel = "sms", max_per_minute = 1 }';
+      expect(faulty(`notifications.rate_limits=[${limit}, ${limit}]`)).to.have.length(1);
+      expect(faulty('queue.nats.user=u')).to.have.length(1);
+      expect(faulty('queue.nats.user=u', 'queue.nats.password=p', 'queue.nats.token=t')).to.have.length(1);
+      expect(faulty('retry.cap_seconds=1')).to.have.length(1);
+      expect(faulty('notifications.circuit.open_seconds=301')).to.have.length(1);
+      expect(faulty('retention.content_days=91')).to.have.length(1);
+      expect(faulty('role=')).to.have.length(1);
+    });
+  });
+
+  describe('providers', () => {
+    const at = (pair: string): string => `notifications.sms.custom.${pair}`;
+    const secret = `whsec_${Buffer.alloc(24).toString('base64')}`;
+    const custom = ['notifications.sms.providers=custom', at('url=http://sms.test/'), at(`secrets=${secret}`)];
+
+    it('needs what a provider needs, only if it is named', () => {
       expect(faulty('notifications.email.smtp.username=u')).to.deep.equal([]);
       expect(faulty('notifications.email.providers=smtp')).to.have.length(2);
       const good = [
@@ -264,21 +292,110 @@ describe('configuration', () => {
       expect(faulty(...good, 'notifications.email.smtp.username=u')).to.have.length(1);
     });
 
-    it('refuses keys, limits and credentials that contradict each other', () => {
-      const key = (name: string, sha: string): string => `{ name = "${name}", sha256 = "${sha}" }`;
-      expect(faulty(`auth.keys=[${key('a', SHA256)}, ${key('b', SHA256.toUpperCase())}]`)).to.have.length(1);
-      expect(faulty(`auth.keys=[${key('a', SHA256)}, ${key('a', 'cd'.repeat(32))}]`)).to.have.length(1);
-      const limit = '{ channel = "sms", max_per_minute = 1 }';
-      expect(faulty(`notifications.rate_limits=[${limit}, ${limit}]`)).to.have.length(1);
-      expect(faulty('queue.nats.user=u')).to.have.length(1);
-      expect(faulty('queue.nats.user=u', 'queue.nats.password=p', 'queue.nats.token=t')).to.have.length(1);
-      expect(faulty('retry.cap_seconds=1')).to.have.length(1);
-      expect(faulty('retention.content_days=91')).to.have.length(1);
-      expect(faulty('role=')).to.have.length(1);
+    it('names the key that is missing', () => {
+      expect(faulty('notifications.email.providers=smtp', 'notifications.default_sender_email=a@b')).to.have.length(1);
+      const [fault] = faulty(...custom, at('url='));
+      expect(fault).to.include('notifications.sms.custom.url').and.include('custom');
+    });
+
+    it('takes the senders that stand for all providers', () => {
+      const given = ['notifications.email.providers=smtp', 'notifications.email.smtp.host=h'];
+      expect(faulty(...given)).to.have.length(1);
+      expect(faulty(...given, 'notifications.default_sender_email=a@b')).to.deep.equal([]);
+    });
+
+    it('keeps each part of the senders without the others', () => {
+      const sender = (key: string, value: string): unknown => set(`notifications.default_${key}=${value}`).senders;
+      expect(load().senders).to.deep.equal({});
+      expect(sender('sender_email', 'a@b')).to.deep.equal({ emailAddress: 'a@b' });
+      expect(sender('sender_name', 'Shop')).to.deep.equal({ emailName: 'Shop' });
+      expect(sender('sms_sender', '+15550000001')).to.deep.equal({ sms: '+15550000001' });
+    });
+
+    it('is silent about what a value lacks that was refused already', () => {
+      const named = 'notifications.sms.providers=custom';
+      expect(faulty(named, at('url=nowhere'), at(`secrets=${secret}`))).to.have.length(1);
+      expect(faulty(named, at('url=http://sms.test/'), at('secrets=short'))).to.have.length(1);
+      expect(faulty('notifications.sms.providers=pigeon')).to.have.length(1);
+    });
+
+    it('holds the keys of a provider that nobody names to their kinds', () => {
+      expect(faulty(at('weight=heavy'), at('colour=red'), at('burst=0'))).to.have.length(3);
+    });
+
+    it('takes for a channel only providers that serve it', () => {
+      expect(faulty('notifications.sms.providers=smtp')).to.have.length(1);
+      expect(faulty('notifications.email.providers=capture,store')).to.have.length(1);
+      expect(namesOf(set('notifications.in_app.providers=store,capture').routes.in_app)).to.deep.equal([
+        'store',
+        'capture',
+      ]);
+    });
+
+    it('gives each its place: weight, limit and quota', () => {
+      const given = ['weight=3', 'max_per_minute=60', 'burst=5', 'max_per_day=1000'].map(at);
+      expect(set(...custom, ...given).routes.sms[0]).to.deep.include({
+        provider: 'custom',
+        weight: 3,
+        limit: { perMinute: 60, burst: 5 },
+        maxPerDay: 1_000,
+      });
+    });
+
+    it('limits none unless told', () => {
+      expect(set(...custom).routes.sms[0])
+        .to.have.all.keys('provider', 'weight', 'configured')
+        .and.include({ weight: 0 });
+    });
+
+    it('takes their keys from variables and the file, as all keys', () => {
+      write(
+        'carillon.toml',
+        '[notifications.sms]\nprovider = "custom"\n[notifications.sms.custom]\nsecrets = ["${S}"]',
+      );
+      const environment = {
+        S: secret,
+        CARILLON_NOTIFICATIONS_SMS_CUSTOM_URL: 'http://sms.test/',
+        CARILLON_NOTIFICATIONS_SMS_CUSTOM_MAX_PER_DAY: '7',
+      };
+      expect(load({}, environment).routes.sms[0]).to.deep.include({ provider: 'custom', maxPerDay: 7 });
+    });
+
+    it('keeps the keys of webhooks in the section of the channel', () => {
+      const config = set(
+        'notifications.webhooks.providers=http',
+        'notifications.webhooks.max_concurrent=7',
+        'notifications.webhooks.max_per_minute=60',
+        'notifications.webhooks.retry_policy=linear',
+      );
+      expect(config.routes.webhook[0]).to.deep.include({ provider: 'http', limit: { perMinute: 60, burst: 1 } });
+      expect(config.worker.concurrency.webhook).to.equal(7);
+      expect(config.webhookRetry?.backoff).to.equal('linear');
+    });
+
+    it('can be opened although the configuration is frozen', async () => {
+      const [route] = set(...custom).routes.sms;
+      if (route === undefined) throw new Error('there is no route');
+      expect(Object.isFrozen(route.configured)).to.equal(true);
+      const context = { name: 'custom', channel: 'sms', senders: {}, clock: systemClock } as const;
+      await using provider = await route.configured.open(context);
+      expect(provider.channel).to.equal('sms');
     });
   });
 
   describe('result', () => {
+    it('has the times of a circuit in milliseconds', () => {
+      const given = ['failures=3', 'open_seconds=0.5', 'max_open_seconds=60'];
+      const { circuit } = set(...given.map((pair) => `notifications.circuit.${pair}`));
+      expect(circuit).to.deep.equal({ failures: 3, openMs: 500, maxOpenMs: 60_000 });
+      expect(load().circuit).to.deep.equal({ failures: 5, openMs: 30_000, maxOpenMs: 300_000 });
+    });
+
+    it('has the public address without the slash at its end, and none unless given', () => {
+      expect(set('server.public_url=https://notify.test/base/').server.publicUrl).to.equal('https://notify.test/base');
+      expect(load().server).to.not.have.property('publicUrl');
+    });
+
     it('is frozen all the way down', () => {
       const config = load();
       expect(() => Object.assign(config.server.grpc, { port: 1 })).to.throw(TypeError);
@@ -287,9 +404,25 @@ describe('configuration', () => {
 
     it('reads every key that the default file explains', () => {
       const { keys } = defaultSchema();
-      const values = new Values(new Map([...keys.values()].map((key) => [key.path, key.fallback])));
+      // The keys of a provider are read once a list names it.
+      const valueOf = ({ path, words, fallback }: KeySpec): Value =>
+        path.endsWith('.providers') ? (words ?? []) : fallback;
+      const values = new Values(new Map([...keys.values()].map((key) => [key.path, valueOf(key)])));
       toConfig(values);
       expect([...keys.keys()].filter((key) => !values.used.has(key))).to.deep.equal([]);
+    });
+
+    it('has for each key a default that its own rules allow', () => {
+      const readFile = (): string => '';
+      const broken = [...defaultSchema().keys.values()].filter(
+        (key) => checkValue(key, key.fallback, false, { readFile }) instanceof Fault,
+      );
+      expect(broken).to.deep.equal([]);
+    });
+
+    it('has no key twice', () => {
+      const paths = defaultSchema().sections.flatMap(({ keys }) => keys.map(({ path }) => path));
+      expect(new Set(paths).size).to.equal(paths.length);
     });
 
     it('has no two keys with one variable', () => {
@@ -297,12 +430,16 @@ describe('configuration', () => {
       expect(new Set(keys.map(variableOf)).size).to.equal(keys.length);
     });
 
-    it('takes the shipped example, with fail-over between two relays', () => {
+    it('takes the shipped example, with fail-over between two relays and texts shared by weight', () => {
       const text = readFileSync(join(import.meta.dirname, '..', 'examples', 'carillon.toml'), 'utf8');
       write('carillon.toml', text);
       const names = [...text.matchAll(/\$\{(\w+)\}/g)].map(([, name]) => [name ?? '', 'x'] as const);
       const config = load({}, Object.fromEntries(names));
-      expect(config.routes.email.map(({ provider }) => provider)).to.deep.equal(['smtp', 'smtp']);
+      expect(namesOf(config.routes.email)).to.deep.equal(['smtp', 'smtp_fallback']);
+      expect(config.routes.sms.map(({ provider, weight }) => [provider, weight])).to.deep.equal([
+        ['twilio', 3],
+        ['vonage', 1],
+      ]);
       expect(config.rateLimits).to.deep.equal([
         { channel: 'email', maxPerMinute: 100, burst: 20 },
         { channel: 'sms', maxPerMinute: 10, burst: 2 },

@@ -1,12 +1,10 @@
 import { once } from 'node:events';
-import { ConfigError, loadConfig } from '../config.ts';
+import { loadConfig } from '../config.ts';
 import type { Config, ConfigFlags } from '../config.ts';
-import { CarillonError } from '../errors.ts';
 import { startCarillon } from '../main.ts';
 import type { Carillon } from '../main.ts';
-import { TemplatesError } from '../pipeline/template-faults.ts';
-import { ListenError } from '../server.ts';
 import { VERSION } from '../version.ts';
+import { faultsOf } from './faults.ts';
 
 /** Runs until SIGTERM or SIGINT. A start that is refused says why, one fault a line, and exits with 1. */
 export async function serve(flags: ConfigFlags): Promise<void> {
@@ -39,18 +37,6 @@ async function start(flags: ConfigFlags): Promise<{ carillon: Carillon; config: 
     return undefined;
   }
 }
-
-/** What an operator can act on; anything else is a fault of the program and shows where. */
-function faultsOf(thrown: unknown): readonly string[] {
-  if (thrown instanceof ConfigError) return thrown.faults.map((fault) => `carillon: ${fault}`);
-  if (thrown instanceof TemplatesError)
-    return thrown.faults.map(({ file, problem }) => `carillon: ${file}: ${problem}`);
-  if (thrown instanceof ListenError) return [`carillon: ${thrown.message}`];
-  if (thrown instanceof CarillonError) return [`carillon: ${thrown.message}${causeOf(thrown)}`];
-  return [`carillon: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}`];
-}
-
-const causeOf = ({ cause }: CarillonError): string => (cause instanceof Error ? ` (${cause.message})` : '');
 
 function tellStarted({ addresses, events }: Carillon, { roles, backend }: Config): void {
   const at = ({ host, port }: { readonly host: string; readonly port: number }): string => `${host}:${port}`;

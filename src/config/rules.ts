@@ -79,8 +79,11 @@ const RULES: readonly Rule[] = [
     (v) => v.number('retention.content_days') > v.number('retention.settled_days'),
     'retention.content_days must not be more than retention.settled_days',
   ),
-  smtp('smtp'),
-  smtp('smtp_fallback'),
+  rule(
+    ['notifications.circuit.open_seconds', 'notifications.circuit.max_open_seconds'],
+    (v) => v.number('notifications.circuit.open_seconds') > v.number('notifications.circuit.max_open_seconds'),
+    'notifications.circuit.max_open_seconds must not be less than notifications.circuit.open_seconds',
+  ),
 ];
 
 /** Without API keys or client certificates everyone who can connect may do everything. */
@@ -105,23 +108,4 @@ function uniqueEntries(list: string, key: string): Rule {
     },
     `two entries of ${list} have the same ${key}`,
   );
-}
-
-function smtp(name: string): Rule {
-  const at = (key: string): string => `notifications.email.${name}.${key}`;
-  const keys = [at('host'), at('username'), at('password'), at('from_address')];
-  return {
-    keys: ['notifications.email.providers', 'notifications.default_sender_email', ...keys],
-    faults: (v) => {
-      if (!v.strings('notifications.email.providers').includes(name)) return [];
-      const from = v.string(at('from_address')) || v.string('notifications.default_sender_email');
-      return [
-        ...(v.string(at('host')) === '' ? [`${at('host')} must be given for the provider ${name}`] : []),
-        ...(from === '' ? [`${at('from_address')} or notifications.default_sender_email must be given`] : []),
-        ...((v.string(at('username')) === '') === (v.string(at('password')) === '')
-          ? []
-          : [`${at('username')} and ${at('password')} must be given together`]),
-      ];
-    },
-  };
 }

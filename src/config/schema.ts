@@ -1,6 +1,6 @@
 /**
- * Reads the documented default file: its comments are the explanation and the rules of each key. From the one result come
- * the defaults, the checks of a start and docs/config.md.
+ * Reads the documented default file: its comments are the explanation and the rules of each key. From the result, with the
+ * keys of the providers added, come the defaults, the checks of a start and docs/config.md.
  */
 import { parse } from 'smol-toml';
 
@@ -104,7 +104,7 @@ export function parseSchema(toml: string): Schema {
       section.keys.push({ ...plain(tables[1] ?? '', 'tables', []), doc: notes.doc, items });
     } else if (head) {
       items = undefined;
-      sections.push(openSection(head[1] ?? '', notes, sections));
+      sections.push({ path: head[1] ?? '', doc: notes.doc, keys: [] });
     } else if (line.startsWith('#')) {
       notes.add(line.replace(/^# ?/, ''));
       continue;
@@ -113,8 +113,11 @@ export function parseSchema(toml: string): Schema {
     }
     notes = new Notes();
   }
-  const used = sections.filter((s) => s.keys.length > 0 || s.doc !== '');
-  return { sections: used, keys: new Map(used.flatMap((s) => s.keys).map((key) => [key.path, key])) };
+  return schemaOf(sections.filter((s) => s.keys.length > 0 || s.doc !== ''));
+}
+
+export function schemaOf(sections: readonly Section[]): Schema {
+  return { sections, keys: new Map(sections.flatMap((s) => s.keys).map((key) => [key.path, key])) };
 }
 
 const join = (section: string, name: string): string => (section === '' ? name : `${section}.${name}`);
@@ -128,14 +131,6 @@ const plain = (path: string, kind: Kind, fallback: Value): KeySpec => ({
   required: false,
   items: [],
 });
-
-function openSection(path: string, notes: Notes, before: readonly OpenSection[]): OpenSection {
-  const like = notes.rules.get('like');
-  const model = before.find((s) => s.path === like);
-  if (like !== undefined && !model) throw new Error(`${path} is to be like ${like}, which does not stand before it`);
-  const keys = (model?.keys ?? []).map((key) => ({ ...key, path: path + key.path.slice((like ?? '').length) }));
-  return { path, doc: notes.doc, keys };
-}
 
 function keyOf(path: string, text: string, notes: Notes): KeySpec {
   const { value } = parse(`value = ${text}`);

@@ -1,16 +1,8 @@
-import type {
-  ApiKeyConfig,
-  BackendConfig,
-  Config,
-  ProviderRoute,
-  RateLimitConfig,
-  SmtpConfig,
-  TlsConfig,
-  WebhookConfig,
-} from '../config.ts';
+import type { ApiKeyConfig, BackendConfig, Config, RateLimitConfig, TlsConfig } from '../config.ts';
 import { DAY, HOUR, SECOND } from '../domain/clock.ts';
 import { CHANNELS } from '../domain/notification.ts';
-import type { EmailAddress, RetryPolicy } from '../domain/notification.ts';
+import type { RetryPolicy } from '../domain/notification.ts';
+import { routesOf, sendersOf } from './providers.ts';
 import { parseAddress } from './value.ts';
 import type { Address } from './value.ts';
 import type { Values } from './values.ts';
@@ -51,6 +43,11 @@ export function toConfig(v: Values): Config {
     store: { name: v.string('notifications.store_name'), url: v.string('notifications.store_url') },
     defaultLocale: v.string('notifications.default_locale'),
     routes: routesOf(v),
+    circuit: {
+      failures: v.number('notifications.circuit.failures'),
+      openMs: v.number('notifications.circuit.open_seconds') * SECOND,
+      maxOpenMs: v.number('notifications.circuit.max_open_seconds') * SECOND,
+    },
     ...(webhookRetry ? { webhookRetry } : {}),
     rateLimits: v.tables('notifications.rate_limits').map(rateLimitOf),
   };
@@ -58,9 +55,11 @@ export function toConfig(v: Values): Config {
 
 function serverOf(v: Values): Config['server'] {
   const tls = tlsOf(v);
+  const publicUrl = v.optional('server.public_url')?.replace(/\/+$/, '');
   return {
     grpc: addressOf(v, 'server.grpc_address'),
     http: addressOf(v, 'server.http_address'),
+    ...(publicUrl === undefined ? {} : { publicUrl }),
     shutdownDeadlineMs: v.number('server.shutdown_deadline_seconds') * SECOND,
     maxMessageBytes: v.number('server.max_message_bytes'),
     maxStreams: v.number('server.max_streams'),
@@ -138,69 +137,6 @@ function workerOf(v: Values): Config['worker'] {
     },
   };
 }
-
-function sendersOf(v: Values): Config['senders'] {
-  const email = v.optional('notifications.default_sender_email');
-  const sms = v.optional('notifications.default_sms_sender');
-  return {
-    ...(email === undefined ? {} : { email: sender(email, v.optional('notifications.default_sender_name')) }),
-    ...(sms === undefined ? {} : { sms }),
-  };
-}
-
-const sender = (email: string, name: string | undefined): EmailAddress =>
-  name === undefined ? { email } : { email, name };
-
-function routesOf(v: Values): Config['routes'] {
-  const smtp = { smtp: smtpOf(v, 'smtp'), smtp_fallback: smtpOf(v, 'smtp_fallback') };
-  const webhook = webhookOf(v);
-  const capture: ProviderRoute = { provider: 'capture', options: {} };
-  const captured = (channel: string): ProviderRoute[] =>
-    v.words(`notifications.${channel}.providers`, ['capture']).map(() => capture);
-  return {
-    email: v
-      .words('notifications.email.providers', ['capture', 'smtp', 'smtp_fallback'])
-      .map((name) => (name === 'capture' ? capture : { provider: 'smtp', options: smtp[name] })),
-    sms: captured('sms'),
-    push: captured('push'),
-    webhook: v
-      .words('notifications.webhooks.providers', ['capture', 'http'])
-      .map((name) => (name === 'capture' ? capture : { provider: 'http', options: webhook })),
-    slack: captured('slack'),
-    discord: captured('discord'),
-    in_app: v
-      .words('notifications.in_app.providers', ['store', 'capture'])
-      .map((provider) => ({ provider, options: {} })),
-  };
-}
-
-function smtpOf(v: Values, name: string): SmtpConfig {
-  const key = (rest: string): string => `notifications.email.${name}.${rest}`;
-  const fromName = v.optional(key('from_name')) ?? v.optional('notifications.default_sender_name');
-  const from = v.optional(key('from_address')) ?? v.string('notifications.default_sender_email');
-  const ca = v.optional(key('ca_file'));
-  return {
-    name,
-    host: v.string(key('host')),
-    port: v.number(key('port')),
-    secure: v.boolean(key('secure')),
-    requireTls: v.boolean(key('require_tls')),
-    ...given({ username: v.optional(key('username')), password: v.optional(key('password')) }),
-    from: sender(from, fromName),
-    maxConnections: v.number(key('max_connections')),
-    connectionTimeoutMs: v.number(key('connection_timeout_seconds')) * SECOND,
-    greetingTimeoutMs: v.number(key('greeting_timeout_seconds')) * SECOND,
-    socketTimeoutMs: v.number(key('socket_timeout_seconds')) * SECOND,
-    tls: ca === undefined ? {} : { ca },
-  };
-}
-
-const webhookOf = (v: Values): WebhookConfig => ({
-  timeoutMs: v.number('notifications.webhooks.timeout_seconds') * SECOND,
-  maxConcurrent: v.number('notifications.webhooks.max_concurrent'),
-  secrets: v.strings('notifications.webhooks.secrets'),
-  allowPrivate: v.strings('notifications.webhooks.allow_private'),
-});
 
 function webhookRetryOf(v: Values): RetryPolicy | undefined {
   const backoff = v.word('notifications.webhooks.retry_policy', ['priority', 'linear', 'exponential']);

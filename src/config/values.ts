@@ -11,7 +11,7 @@ export class Values {
   }
 
   string(key: string): string {
-    const value = this.read(key);
+    const value = this.value(key);
     return typeof value === 'string' ? value : mistaken(key);
   }
 
@@ -21,17 +21,17 @@ export class Values {
   }
 
   number(key: string): number {
-    const value = this.read(key);
+    const value = this.value(key);
     return typeof value === 'number' ? value : mistaken(key);
   }
 
   boolean(key: string): boolean {
-    const value = this.read(key);
+    const value = this.value(key);
     return typeof value === 'boolean' ? value : mistaken(key);
   }
 
   strings(key: string): readonly string[] {
-    const value = this.read(key);
+    const value = this.value(key);
     if (!Array.isArray(value)) return mistaken(key);
     return value.map((element) => (typeof element === 'string' ? element : mistaken(key)));
   }
@@ -48,14 +48,15 @@ export class Values {
 
   /** A reader for each entry of a list of tables. */
   tables(key: string): readonly Values[] {
-    const value = this.read(key);
+    const value = this.value(key);
     if (!Array.isArray(value)) return mistaken(key);
     return value.map((entry: string | TableValue) =>
       typeof entry === 'string' ? mistaken(key) : new Values(new Map(Object.entries(entry))),
     );
   }
 
-  private read(key: string): Value {
+  /** Of whatever kind. */
+  value(key: string): Value {
     this.used.add(key);
     return this.values.get(key) ?? mistaken(key);
   }

@@ -1,17 +1,20 @@
-import type { Channel } from '../domain/notification.ts';
-import type { Call, Message, Provider, SendResult } from './provider.ts';
+import { CHANNELS } from '../domain/notification.ts';
+import { defineProvider } from './definition.ts';
 
 /**
  * Takes every message and sends nothing: for development and trials. What would have gone out is the rendered content
  * in the notification's row, which `carillon outbox` shows, so nothing is kept here.
  */
-export function createCapture(channel: Channel): Provider {
-  return {
-    name: 'capture',
+export const capture = defineProvider({
+  name: 'capture',
+  channels: CHANNELS,
+  unlimited: true,
+  doc: 'Keeps what would have been sent, for development.',
+  settings: {},
+  open: (_settings, { name, channel }) => ({
+    name,
     channel,
-    async send(_message: Message, call: Call): Promise<SendResult> {
-      return { outcome: 'sent', messageId: call.key };
-    },
+    send: async (_message, { key }) => ({ outcome: 'sent', messageId: key }),
     async [Symbol.asyncDispose]() {},
-  };
-}
+  }),
+});

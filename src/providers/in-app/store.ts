@@ -1,16 +1,19 @@
-import type { InAppMessage, Provider, SendResult } from '../provider.ts';
+import { defineProvider } from '../definition.ts';
 
 /**
  * The inbox inside the product. The inbox is read from the notifications' own rows, and the row with its rendered content
  * is durable before this is called: there is nowhere else to send it to and nothing that can fail, so it is sent at once.
  */
-export function createInApp(): Provider<InAppMessage> {
-  return {
-    name: 'store',
+export const store = defineProvider({
+  name: 'store',
+  channels: ['in_app'],
+  unlimited: true,
+  doc: 'The notification itself, read through the API, is the inbox.',
+  settings: {},
+  open: (_settings, { name }) => ({
+    name,
     channel: 'in_app',
-    async send(message: InAppMessage): Promise<SendResult> {
-      return { outcome: 'sent', messageId: message.notificationId };
-    },
+    send: async ({ notificationId }) => ({ outcome: 'sent', messageId: notificationId }),
     async [Symbol.asyncDispose]() {},
-  };
-}
+  }),
+});
