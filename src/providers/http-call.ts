@@ -2,6 +2,7 @@
  * One HTTP request that tells what became of it. A client that only throws cannot: whether the request had gone out when
  * the connection broke or the time was over makes the difference between "try again" and "it may have happened".
  */
+import { constants } from 'node:http2';
 import type { Dispatcher } from 'undici';
 
 /** In lower case; a header that came more than once is a list. */
@@ -11,7 +12,7 @@ export interface HttpRequest {
   readonly url: URL;
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   readonly headers: Readonly<Record<string, string>>;
-  readonly body?: string;
+  readonly body?: string | Buffer;
 }
 
 export type HttpResult =
@@ -116,9 +117,17 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (this.#head !== undefined) {
       this.#resolve({ kind: 'answered', ...this.#head, body: Buffer.concat(this.#chunks).toString('utf8') });
     } else {
-      this.#resolve({ kind: this.#controller === undefined ? 'not_sent' : 'no_answer', error });
+      this.#resolve({
+        kind: this.#controller === undefined || isRefusedStream(error) ? 'not_sent' : 'no_answer',
+        error,
+      });
     }
   }
+}
+
+/** HTTP/2: the server says that it has not looked at the request, although it has left (RFC 9113 §8.7). */
+function isRefusedStream(error: Error | undefined): boolean {
+  return error !== undefined && 'http2ErrorCode' in error && error.http2ErrorCode === constants.NGHTTP2_REFUSED_STREAM;
 }
 
 function asError(thrown: unknown): Error {

@@ -1,72 +1,62 @@
-import { Agent } from 'undici';
-import packageJson from '../../../package.json' with { type: 'json' };
-import { systemClock, type Clock } from '../../domain/clock.ts';
+import { defineProvider, type OpenContext } from '../definition.ts';
 import { faultOf } from '../fault.ts';
-import { callHttp, type HttpRequest, type HttpResult } from '../http-call.ts';
+import { singleValue, USER_AGENT } from '../http-api.ts';
+import type { HttpResult } from '../http-call.ts';
+import { HttpPool } from '../http-pool.ts';
 import type { Call, Provider, SendResult, WebhookMessage } from '../provider.ts';
 import { redactor } from '../redact.ts';
 import { isHeaderName, isReservedWebhookHeader } from '../reserved-headers.ts';
 import { retryAfterMs } from '../retry-after.ts';
-import { Slots } from '../slots.ts';
+import { seconds, texts, whole, type SettingsOf } from '../settings.ts';
 import { AddressRefused, createAddressGuard, type AddressGuard } from '../ssrf.ts';
 import { signatureHeaders, signingKey } from './signature.ts';
 
-export interface WebhookOptions {
-  /** Its name in the configuration; `http` unless given. */
-  readonly name?: string;
-  /** Milliseconds for one call, from the connection to the end of the answer; 30 s unless given. */
-  readonly timeoutMs?: number;
-  /** Calls at the same time; 50 unless given. Further ones wait, and the wait ends with the call's signal. */
-  readonly maxConcurrent?: number;
-  /** `whsec_…`, one signature for each; none: calls are not signed. */
-  readonly secrets?: readonly string[];
-  /** Host names, addresses and ranges that may be called although they are not public; none unless given. */
-  readonly allowPrivate?: readonly string[];
-}
-
-const USER_AGENT = `Carillon/${packageJson.version}`;
-
-/** Characters of an endpoint's answer that are kept. */
-const MAX_DETAIL = 500;
-
-/** Milliseconds after which an address that does not answer is given up. */
-const CONNECT_TIMEOUT = 10_000;
-
-/** A kept connection serves a burst; kept longer, a server's own limit could close it under a request. Milliseconds. */
-const KEEP_ALIVE = 1_000;
+const SETTINGS = {
+  timeout: seconds('One call ends within this time.', 30, [0.1, 300]),
+  maxConcurrent: whole('Calls at the same time in this process.', 50, [1, 10_000]),
+  secrets: texts(
+    'Keys that sign each call (Standard Webhooks), such as whsec_ and base64; one signature for each, so that a key can ' +
+      'be changed without a gap. None: calls are not signed.',
+    { secret: true, format: 'webhook-secret' },
+  ),
+  allowPrivate: texts(
+    'Private, loopback and link-local targets that may be called all the same: host names, addresses or ranges such as ' +
+      '10.1.0.0/16.',
+    { format: 'host-or-range' },
+  ),
+};
 
 /**
  * Calls the recipient's own endpoint over HTTP, signed by Standard Webhooks.
  * There is only one such endpoint, so no failure is ever the provider's own: another provider could do no better.
- * @throws CarillonError INVALID_FIELD for a secret or a range that cannot be read
  */
-export function createWebhook(options: WebhookOptions, clock: Clock = systemClock): Provider<WebhookMessage> {
-  const timeoutMs = options.timeoutMs ?? 30_000;
-  const secrets = options.secrets ?? [];
-  const keys = secrets.map(signingKey);
-  const guard = createAddressGuard(options.allowPrivate ?? []);
-  const slots = new Slots(options.maxConcurrent ?? 50);
-  const closing = new AbortController();
-  const agent = new Agent({
-    // A connection that is still being made does not end with the agent; the signal ends it.
-    connect: { lookup: guard.lookup, timeout: Math.min(timeoutMs, CONNECT_TIMEOUT), signal: closing.signal },
-    allowH2: false,
-    keepAliveTimeout: KEEP_ALIVE,
-    keepAliveMaxTimeout: KEEP_ALIVE,
-  });
+export const http = defineProvider({
+  name: 'http',
+  channels: ['webhook'],
+  // It stands for the whole channel, whose own keys are there, too.
+  section: 'notifications.webhooks',
+  doc: 'The provider http calls the endpoint of the recipient.',
+  settings: SETTINGS,
+  open: openHttp,
+});
 
-  const post = async (request: HttpRequest, signal: AbortSignal): Promise<HttpResult> => {
-    if (!(await slots.take(signal))) return { kind: 'not_sent', error: signal.reason };
-    try {
-      return await callHttp(agent, request, AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]));
-    } finally {
-      slots.give();
-    }
-  };
+/** Characters of an endpoint's answer that are kept. */
+const MAX_DETAIL = 500;
+
+/** A kept connection serves a burst; kept longer, a server's own limit could close it under a request. Milliseconds. */
+const KEEP_ALIVE = 1_000;
+
+/** @throws CarillonError INVALID_FIELD for a secret or a range that cannot be read */
+function openHttp(settings: SettingsOf<typeof SETTINGS>, { name, clock }: OpenContext): Provider<WebhookMessage> {
+  const { timeout, maxConcurrent, secrets, allowPrivate } = settings;
+  const keys = secrets.map(signingKey);
+  const guard = createAddressGuard(allowPrivate);
+  const pool = new HttpPool({ timeout, maxConcurrent, lookup: guard.lookup, keepAlive: KEEP_ALIVE });
 
   return {
-    name: options.name ?? 'http',
+    name,
     channel: 'webhook',
+    perRecipient: true,
     async send(message: WebhookMessage, call: Call): Promise<SendResult> {
       const url = checkedUrl(message.to, guard);
       if (!(url instanceof URL)) return url;
@@ -77,13 +67,9 @@ export function createWebhook(options: WebhookOptions, clock: Clock = systemCloc
         ...signatureHeaders(keys, message.notificationId, clock.now(), body),
       };
       const request = { url, method: message.method, headers, ...(body === '' ? {} : { body }) };
-      return outcomeOf(await post(request, call.signal), clock.now(), redact);
+      return outcomeOf(await pool.call(request, call.signal), clock.now(), redact);
     },
-    async [Symbol.asyncDispose]() {
-      // The pipeline has finished by now; a call still under way ends without its answer.
-      closing.abort();
-      await agent.destroy();
-    },
+    [Symbol.asyncDispose]: () => pool[Symbol.asyncDispose](),
   };
 }
 
@@ -149,10 +135,6 @@ function outcomeOfStatus(
   // A gateway speaks: it cannot say whether the endpoint behind it has worked.
   if (status === 502 || status === 504) return { outcome: 'unknown', ...told };
   return { outcome: 'temporary_failure', ...told, providerDown: false };
-}
-
-function singleValue(value: string | readonly string[] | undefined): string | undefined {
-  return typeof value === 'string' ? value : value?.[0];
 }
 
 /** Readable text only: an answer may be anything, a picture included. */

@@ -2,15 +2,15 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { expect } from 'chai';
 import { Webhook } from 'standardwebhooks';
-import type { Clock } from '../../../src/domain/clock.ts';
-import { systemClock } from '../../../src/domain/clock.ts';
+import { type Clock, SECOND, systemClock } from '../../../src/domain/clock.ts';
 import { CarillonError } from '../../../src/errors.ts';
-import type { Provider, SendResult, WebhookMessage } from '../../../src/providers/provider.ts';
+import type { Message, Provider, SendResult, WebhookMessage } from '../../../src/providers/provider.ts';
 import { RESERVED_WEBHOOK_HEADERS } from '../../../src/providers/reserved-headers.ts';
-import { createWebhook, type WebhookOptions } from '../../../src/providers/webhook/http.ts';
+import { http } from '../../../src/providers/webhook/http.ts';
 import { startHttp, type HttpAnswer, type HttpReaction, type ReceivedRequest } from '../../support/start-http.ts';
 import { describeProvider, KEY, type Behaviour, type Limits, type Rig } from '../conformance.ts';
 import { webhook } from '../messages.ts';
+import { type GivenSettings, openProvider } from '../open-provider.ts';
 
 const SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
 const NEXT_SECRET = `whsec_${Buffer.alloc(24, 9).toString('base64')}`;
@@ -19,21 +19,21 @@ const TOKEN = 'tok-3n-of-the-endpoint';
 
 const call = (): { key: string; signal: AbortSignal } => ({ key: KEY, signal: new AbortController().signal });
 
-function open(options: WebhookOptions = {}, clock?: Clock): Provider<WebhookMessage> {
-  return createWebhook({ allowPrivate: LOOPBACK, ...options }, clock);
+function open(settings: GivenSettings = {}, clock: Clock = systemClock): Promise<Provider> {
+  return openProvider(http, { allowPrivate: LOOPBACK, ...settings }, { clock });
 }
 
 /** Calls an endpoint that answers so. */
 async function answered(answer: HttpAnswer, clock?: Clock): Promise<SendResult> {
   await using server = await startHttp(() => answer);
-  await using provider = open({}, clock);
+  await using provider = await open({}, clock);
   return await provider.send(webhook(server.url), call());
 }
 
 /** Calls an endpoint and hands back what arrived. */
-async function deliver(given: Partial<WebhookMessage>, options: WebhookOptions = {}): Promise<ReceivedRequest> {
+async function deliver(given: Partial<WebhookMessage>, settings: GivenSettings = {}): Promise<ReceivedRequest> {
   await using server = await startHttp();
-  await using provider = open(options);
+  await using provider = await open(settings);
   const result = await provider.send(webhook(`${server.url}/hook?a=1`, given), call());
   expect(result.outcome).to.equal('sent');
   const [request] = server.requests;
@@ -48,8 +48,9 @@ const REACTIONS: Record<Exclude<Behaviour, 'absent' | 'silent_before'>, HttpReac
   echo_credentials: { status: 400, body: `Bearer ${TOKEN} and ${SECRET} and ${TOKEN}-in-query are wrong` },
 };
 
-async function openRig(behaviour: Behaviour, limits: Limits): Promise<Rig<WebhookMessage>> {
-  const provider = open({ timeoutMs: limits.timeoutMs, maxConcurrent: limits.maxConcurrent, secrets: [SECRET] });
+async function openRig(behaviour: Behaviour, limits: Limits): Promise<Rig<Message>> {
+  const { timeoutMs, maxConcurrent } = limits;
+  const provider = await open({ timeout: timeoutMs / SECOND, maxConcurrent, secrets: [SECRET] });
   // Over TLS the request goes out after the handshake, which a server that never speaks does not finish.
   if (behaviour === 'silent_before') return openSilent(provider);
   const server = await startHttp(() => (behaviour === 'absent' ? 'hang' : REACTIONS[behaviour]));
@@ -70,7 +71,7 @@ async function openRig(behaviour: Behaviour, limits: Limits): Promise<Rig<Webhoo
   };
 }
 
-async function openSilent(provider: Provider<WebhookMessage>): Promise<Rig<WebhookMessage>> {
+async function openSilent(provider: Provider): Promise<Rig<Message>> {
   const connected = Promise.withResolvers<void>();
   const server = createServer((socket) => {
     // The client breaks off on purpose.
@@ -146,7 +147,7 @@ describe('webhook reads the status of an answer', () => {
 
   it('does not follow a redirect', async () => {
     await using server = await startHttp(() => ({ status: 302, headers: { location: '/elsewhere' } }));
-    await using provider = open();
+    await using provider = await open();
     await provider.send(webhook(server.url), call());
     expect(server.requests).to.have.length(1);
   });
@@ -163,19 +164,19 @@ describe('webhook reads the status of an answer', () => {
 
   it('goes by the status when the time is over inside the answer', async () => {
     await using server = await startHttp(() => ({ status: 200, body: 'x', unfinished: true }));
-    await using provider = open({ timeoutMs: 200 });
+    await using provider = await open({ timeout: 0.2 });
     expect((await provider.send(webhook(server.url), call())).outcome).to.equal('sent');
   });
 
   it('is a temporary failure when the name does not exist', async () => {
-    await using provider = open();
+    await using provider = await open();
     const result = await provider.send(webhook('http://does-not-exist.invalid/'), call());
     expect(result).to.include({ outcome: 'temporary_failure', providerDown: false });
   });
 
   it('is a temporary failure when the endpoint does not speak TLS', async () => {
     await using server = await startHttp();
-    await using provider = open();
+    await using provider = await open();
     const result = await provider.send(webhook(server.url.replace('http:', 'https:')), call());
     expect(result).to.include({ outcome: 'temporary_failure', providerDown: false });
   });
@@ -218,7 +219,7 @@ describe('a call of webhook', () => {
   ] as const) {
     it(`cannot be given a header through a line break in a header's ${where}`, async () => {
       await using server = await startHttp();
-      await using provider = open();
+      await using provider = await open();
       await provider.send(webhook(server.url, { headers }), call());
       expect(server.requests.flatMap((request) => Object.keys(request.headers))).not.to.include('x-evil');
     });
@@ -226,14 +227,14 @@ describe('a call of webhook', () => {
 
   it('that cannot be written is a permanent failure', async () => {
     await using server = await startHttp();
-    await using provider = open();
+    await using provider = await open();
     const result = await provider.send(webhook(server.url, { headers: { 'x-own': 'a\r\nb' } }), call());
     expect(result.outcome).to.equal('permanent_failure');
   });
 
   it('goes out in its turn when all places were taken', async () => {
     await using server = await startHttp();
-    await using provider = open({ maxConcurrent: 1 });
+    await using provider = await open({ maxConcurrent: 1 });
     const numbers = [1, 2, 3, 4, 5];
     const sends = numbers.map((body) => provider.send(webhook(server.url, { body }), call()));
     for (const { outcome } of await Promise.all(sends)) expect(outcome).to.equal('sent');
@@ -283,8 +284,9 @@ describe('the signature of webhook', () => {
   });
 
   for (const secret of ['', 'secret', 'whsec_', 'whsec_c2hvcnQ=', SECRET.slice('whsec_'.length)]) {
-    it(`is not made with a bad secret: '${secret.slice(0, 12)}'`, () => {
-      expect(() => createWebhook({ secrets: [secret] })).to.throw(CarillonError);
+    it(`is not made with a bad secret: '${secret.slice(0, 12)}'`, async () => {
+      const thrown: unknown = await open({ secrets: [secret] }).catch((error: unknown) => error);
+      expect(thrown).to.be.instanceOf(CarillonError);
     });
   }
 });
@@ -307,28 +309,28 @@ describe('webhook and addresses that are not public', () => {
   ];
   for (const url of refused) {
     it(`refuses ${url}`, async () => {
-      await using provider = createWebhook({});
+      await using provider = await open({ allowPrivate: [] });
       const result = await provider.send(webhook(url), call());
       expect(result).to.include({ outcome: 'permanent_failure', code: 'address_refused' });
     });
   }
 
   it('is an invalid recipient when it is no URL at all', async () => {
-    await using provider = createWebhook({});
+    await using provider = await open({ allowPrivate: [] });
     expect((await provider.send(webhook('not a url'), call())).outcome).to.equal('invalid_recipient');
   });
 
   for (const allowed of ['127.0.0.1', '127.0.0.0/8']) {
     it(`calls a private address that ${allowed} allows`, async () => {
       await using server = await startHttp();
-      await using provider = createWebhook({ allowPrivate: [allowed] });
+      await using provider = await open({ allowPrivate: [allowed] });
       expect((await provider.send(webhook(server.url), call())).outcome).to.equal('sent');
     });
   }
 
   it('calls a private host that is allowed by name, and only by that name', async () => {
     await using server = await startHttp();
-    await using provider = createWebhook({ allowPrivate: ['LocalHost'] });
+    await using provider = await open({ allowPrivate: ['LocalHost'] });
     const byName = await provider.send(webhook(server.url.replace('127.0.0.1', 'localhost')), call());
     expect(byName.outcome).to.equal('sent');
     expect(await provider.send(webhook(server.url), call())).to.include({ code: 'address_refused' });

@@ -1,0 +1,166 @@
+/**
+ * A service behind an HTTP API: a base URL, a time limit, a number of calls at a time, and answers told without
+ * credentials. What the answer of one service means is for its provider to say; what all of them mean alike stands here.
+ */
+import packageJson from '../../package.json' with { type: 'json' };
+import type { Clock } from '../domain/clock.ts';
+import { faultOf } from './fault.ts';
+import type { HttpRequest, HttpResult, ResponseHeaders } from './http-call.ts';
+import { HttpPool, type HttpPoolOptions } from './http-pool.ts';
+import { parseJson } from './parse-json.ts';
+import type { Check, SendResult } from './provider.ts';
+import { redactor } from './redact.ts';
+import { retryAfterMs } from './retry-after.ts';
+
+export interface HttpApiOptions extends Omit<HttpPoolOptions, 'ca' | 'lookup'> {
+  /** Its path stays in front of every call's. */
+  readonly baseUrl: string;
+  /** PEM. */
+  readonly caFile?: string | undefined;
+  /** Credentials that must not stand in what is told of an answer. */
+  readonly secrets: readonly (string | undefined)[];
+  readonly clock: Clock;
+}
+
+export interface ApiRequest {
+  readonly method: HttpRequest['method'];
+  /** Below the base URL, with the query, such as `/v3/mail/send`. Or a whole URL on another host. */
+  readonly path: string | URL;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string | Buffer;
+}
+
+/** An answer, whatever it says. */
+export interface Answered {
+  readonly kind: 'answered';
+  readonly status: number;
+  readonly headers: ResponseHeaders;
+  readonly body: string;
+  /** The body as JSON; undefined when it is none. */
+  readonly json: unknown;
+  /** Milliseconds that `Retry-After` asks for. */
+  readonly retryAfter: number | undefined;
+}
+
+/** No answer: what that means is the same for all. */
+export interface Unanswered {
+  readonly kind: 'unanswered';
+  readonly result: SendResult;
+}
+
+/** Characters of a service's answer that are kept. */
+const MAX_DETAIL = 500;
+export const USER_AGENT = `Carillon/${packageJson.version}`;
+
+export class HttpApi implements AsyncDisposable {
+  readonly #clock: Clock;
+  readonly #base: URL;
+  readonly #pool: HttpPool;
+  readonly #redact: (text: string) => string;
+
+  constructor(options: HttpApiOptions) {
+    const { baseUrl, caFile, secrets, clock } = options;
+    this.#clock = clock;
+    this.#base = new URL(baseUrl.endsWith('/') ? baseUrl : `${baseUrl}/`);
+    this.#pool = new HttpPool({ ...options, ca: caFile });
+    this.#redact = redactor(secrets);
+  }
+
+  /** Never rejects. */
+  async call(request: ApiRequest, signal: AbortSignal): Promise<Answered | Unanswered> {
+    const result = await this.raw({ ...request, url: this.urlOf(request.path) }, signal);
+    if (result.kind !== 'answered') return { kind: 'unanswered', result: this.unanswered(result) };
+    const { status, headers, body } = result;
+    return {
+      kind: 'answered',
+      status,
+      headers,
+      body,
+      json: parseJson(body),
+      retryAfter: retryAfterMs(singleValue(headers['retry-after']), this.#clock.now()),
+    };
+  }
+
+  /** The exchange itself, for a library that brings its own request. Never rejects. */
+  async raw(
+    request: Omit<HttpRequest, 'headers'> & { readonly headers?: Readonly<Record<string, string>> },
+    signal: AbortSignal,
+  ): Promise<HttpResult> {
+    const headers = { 'user-agent': USER_AGENT, ...request.headers };
+    return await this.#pool.call({ ...request, headers }, signal);
+  }
+
+  urlOf(path: string | URL): URL {
+    return typeof path === 'string' ? new URL(path.replace(/^\//, ''), this.#base) : path;
+  }
+
+  /** What no answer means: nothing left, so nothing happened; or it left, and nobody knows. */
+  unanswered(result: Exclude<HttpResult, { kind: 'answered' }>): SendResult {
+    const { code, detail } = faultOf(result.error);
+    const told = this.told(code, detail);
+    if (result.kind === 'no_answer') return { outcome: 'unknown', ...told };
+    // The request itself cannot be written, for example for a character in a header.
+    if (code === 'UND_ERR_INVALID_ARG') return { outcome: 'permanent_failure', ...told };
+    return { outcome: 'temporary_failure', ...told, providerDown: true };
+  }
+
+  /** Code and detail without credentials, control characters and excess. */
+  told(
+    code: string | number | undefined,
+    detail: string | undefined,
+  ): { readonly code?: string; readonly detail?: string } {
+    const words = this.#redact(detail ?? '')
+      .replaceAll(/\p{Cc}+/gu, ' ')
+      .trim()
+      .slice(0, MAX_DETAIL);
+    return {
+      ...(code === undefined ? {} : { code: this.#redact(String(code)) }),
+      ...(words === '' ? {} : { detail: words }),
+    };
+  }
+
+  /**
+   * What a status means where the service says nothing more precise.
+   * @param code the service's own, in place of the status; @param detail its own words, in place of the body
+   */
+  outcomeOf(answer: Answered, code?: string | number, detail?: string): SendResult {
+    const { status, retryAfter } = answer;
+    const told = this.told(code ?? status, detail ?? answer.body);
+    const wait = retryAfter === undefined ? {} : { retryAfterMs: retryAfter };
+    if (status >= 200 && status < 300) return { outcome: 'sent', ...told };
+    // A redirect is not followed, as credentials would go with it: the base URL is wrong.
+    if (status < 400) return { outcome: 'provider_error', ...told };
+    if (status === 401 || status === 403) return { outcome: 'provider_error', ...told };
+    if (status === 429 || (status === 503 && retryAfter !== undefined))
+      return { outcome: 'rate_limited', ...told, ...wait };
+    // A gateway speaks: it cannot say whether the service behind it has worked.
+    if (status === 502 || status === 504) return { outcome: 'unknown', ...told };
+    if (status === 408 || status >= 500) return { outcome: 'temporary_failure', ...told, providerDown: true };
+    return { outcome: 'permanent_failure', ...told };
+  }
+
+  /** A 2xx whose body is not what the service answers: something else spoke, and the service may have worked or not. */
+  unreadable(answer: Answered): SendResult {
+    return {
+      outcome: 'unknown',
+      ...this.told(answer.status, `the answer cannot be read: ${answer.body.slice(0, 200)}`),
+    };
+  }
+
+  /** For `Provider.check`: a call that only asks who one is. */
+  async check(request: ApiRequest, signal: AbortSignal): Promise<Check> {
+    const answer = await this.call(request, signal);
+    if (answer.kind === 'unanswered') return { ok: false, detail: answer.result.detail ?? 'no answer' };
+    const ok = answer.status >= 200 && answer.status < 300;
+    const { detail = '' } = this.told(undefined, answer.body);
+    return { ok, detail: ok ? 'the credentials are good' : `${answer.status} ${detail}`.trim() };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#pool[Symbol.asyncDispose]();
+  }
+}
+
+export function singleValue(value: string | readonly string[] | undefined): string | undefined {
+  return typeof value === 'string' ? value : value?.[0];
+}

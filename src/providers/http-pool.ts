@@ -1,0 +1,76 @@
+/** Connections to one or many services, with a time limit and a number of calls at a time. */
+import type { LookupFunction } from 'node:net';
+import type { Agent } from 'undici';
+import { callHttp, type HttpRequest, type HttpResult } from './http-call.ts';
+import { Slots } from './slots.ts';
+
+export interface HttpPoolOptions {
+  /** Milliseconds for one call, from the connection to the end of the answer. */
+  readonly timeout: number;
+  /** Further calls wait, and the wait ends with the call's signal. */
+  readonly maxConcurrent: number;
+  /** Authorities, PEM, in place of the system's. */
+  readonly ca?: string | undefined;
+  /** Resolves names, and may refuse them. */
+  readonly lookup?: LookupFunction;
+  /** HTTP/2 where the server offers it. */
+  readonly allowH2?: boolean;
+  /** Milliseconds for which an idle connection is kept; 4 s unless given. */
+  readonly keepAlive?: number;
+}
+
+/** Milliseconds after which an address that does not answer is given up. */
+const CONNECT_TIMEOUT = 10_000;
+/** A kept connection serves a burst; kept longer, an HTTP/1.1 server's own limit could close it under a request. */
+const KEEP_ALIVE = 4_000;
+
+export class HttpPool implements AsyncDisposable {
+  readonly #options: HttpPoolOptions;
+  readonly #slots: Slots;
+  readonly #closing = new AbortController();
+  /** Its library is loaded with the first call: a start does not need it. */
+  #agent: Promise<Agent> | undefined;
+
+  constructor(options: HttpPoolOptions) {
+    this.#options = options;
+    this.#slots = new Slots(options.maxConcurrent);
+  }
+
+  /** One request; never rejects. */
+  async call(request: HttpRequest, signal: AbortSignal): Promise<HttpResult> {
+    if (this.#closing.signal.aborted) return { kind: 'not_sent', error: new Error('it is closed') };
+    if (!(await this.#slots.take(signal))) return { kind: 'not_sent', error: signal.reason };
+    try {
+      const agent = await (this.#agent ??= this.#open());
+      const limit = AbortSignal.any([signal, AbortSignal.timeout(this.#options.timeout)]);
+      return await callHttp(agent, request, limit);
+    } finally {
+      this.#slots.give();
+    }
+  }
+
+  async #open(): Promise<Agent> {
+    const { Agent } = await import('undici');
+    const { timeout, ca, lookup, allowH2 = false, keepAlive = KEEP_ALIVE } = this.#options;
+    const agent = new Agent({
+      // A connection that is still being made does not end with the agent; the signal ends it.
+      connect: {
+        timeout: Math.min(timeout, CONNECT_TIMEOUT),
+        signal: this.#closing.signal,
+        ...(ca === undefined ? {} : { ca }),
+        ...(lookup === undefined ? {} : { lookup }),
+      },
+      allowH2,
+      keepAliveTimeout: keepAlive,
+      keepAliveMaxTimeout: keepAlive,
+    });
+    if (this.#closing.signal.aborted) await agent.destroy();
+    return agent;
+  }
+
+  /** The pipeline has finished by now; a call still under way ends without its answer. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort();
+    await (await this.#agent)?.destroy();
+  }
+}

@@ -1,0 +1,176 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { expect } from 'chai';
+import type { OpenContext, ProviderDefinition } from '../../src/providers/definition.ts';
+import type { Message, SendResult } from '../../src/providers/provider.ts';
+import { startHttp, type HttpAnswer, type HttpReaction, type ReceivedRequest } from '../support/start-http.ts';
+import { describeProvider, KEY, type Behaviour, type Limits, type Rig } from './conformance.ts';
+import { openProvider, type GivenSettings } from './open-provider.ts';
+
+/** A provider that speaks HTTP, and what its service looks like. */
+export interface HttpSubject {
+  readonly definition: ProviderDefinition;
+  /** Its settings for a service whose API stands at `baseUrl`, which has a path. */
+  settings(baseUrl: string): GivenSettings;
+  readonly message: Message;
+  /** What the service answers when it took the message. */
+  readonly accepted: HttpAnswer;
+  /** Throws where the request is not as the service wants it: address, credentials, body. Asked for every request. */
+  check(request: ReceivedRequest): void;
+  /** Stand in the settings, and must not stand in what is told of an answer. */
+  readonly credentials: readonly string[];
+  /** Each answer of the service with what it means. Beside those that mean the same for everyone. */
+  readonly answers: readonly (readonly [string, HttpAnswer, SendResult | ((result: SendResult) => void)])[];
+  /** Answers calls that do not send, such as for a token; they are not counted. */
+  aside?(request: ReceivedRequest): HttpReaction | undefined;
+  readonly context?: Partial<OpenContext>;
+  /** Where a 2xx without a readable body still means sent. */
+  readonly anyBodyIsSent?: boolean;
+}
+
+/** In front of every path, as a double such as Prism or a gateway has it. */
+const PREFIX = '/double/api';
+
+/** The promises of every provider, and what every HTTP service may do to one. */
+export function describeHttpProvider(subject: HttpSubject): void {
+  const { definition, message } = subject;
+  describeProvider({ name: definition.name, open: (behaviour, limits) => openRig(subject, behaviour, limits) });
+
+  describe(`${definition.name} reads the answers of its service`, () => {
+    const cases: HttpSubject['answers'] = [
+      ['401', { status: 401, body: '{}' }, outcome('provider_error')],
+      ['403', { status: 403, body: '{}' }, outcome('provider_error')],
+      ['a redirect', { status: 307, headers: { location: '/elsewhere' } }, outcome('provider_error')],
+      ['429 without a time', { status: 429, body: '{}' }, outcome('rate_limited')],
+      ['429 with seconds', { status: 429, headers: { 'retry-after': '7' }, body: '{}' }, waits(7_000)],
+      ['500', { status: 500, body: '{}' }, providerDown],
+      ['503', { status: 503, body: '{}' }, providerDown],
+      ['502', { status: 502, body: '<html>' }, outcome('unknown')],
+      ['504', { status: 504, body: '' }, outcome('unknown')],
+      ['413', { status: 413, body: '{}' }, outcome('permanent_failure')],
+      ['an answer that never ends', { ...subject.accepted, unfinished: true }, notLostOrSent(subject)],
+      ...(subject.anyBodyIsSent
+        ? []
+        : [['a 200 that is not JSON', { status: 200, body: '<html>hello</html>' }, outcome('unknown')] as const]),
+      ...subject.answers,
+    ];
+    for (const [name, answer, expected] of cases) {
+      it(name, async () => {
+        const result = await answered(subject, answer);
+        if (typeof expected === 'function') expected(result);
+        else expect(result).to.deep.include(expected);
+      });
+    }
+
+    it('asks its service in the way it wants to be asked, below the path of the base URL', async () => {
+      await using server = await startHttp((request) => subject.aside?.(request) ?? subject.accepted);
+      await using provider = await openProvider(definition, subject.settings(server.url + PREFIX), subject.context);
+      const result = await provider.send(message, { key: KEY, signal: new AbortController().signal });
+      expect(result.outcome).to.equal('sent');
+      const [request] = server.requests.filter((one) => subject.aside?.(one) === undefined);
+      if (request === undefined) throw new Error('no request arrived');
+      expect(request.path).to.match(new RegExp(`^${PREFIX}/`));
+      subject.check({ ...request, path: request.path.slice(PREFIX.length) });
+    });
+  });
+}
+
+/** Sends the subject's message to a service that answers so. */
+export async function answered(subject: HttpSubject, answer: HttpReaction): Promise<SendResult> {
+  await using server = await startHttp((request) => subject.aside?.(request) ?? answer);
+  const settings = { ...subject.settings(server.url + PREFIX), timeout: 1 };
+  await using provider = await openProvider(subject.definition, settings, subject.context);
+  return await provider.send(subject.message, { key: KEY, signal: new AbortController().signal });
+}
+
+export const outcome =
+  (wanted: SendResult['outcome']) =>
+  (result: SendResult): void => {
+    expect(result.outcome, JSON.stringify(result)).to.equal(wanted);
+  };
+
+export const waits =
+  (ms: number) =>
+  (result: SendResult): void => {
+    expect(result).to.include({ outcome: 'rate_limited', retryAfterMs: ms });
+  };
+
+export const providerDown = (result: SendResult): void => {
+  expect(result).to.include({ outcome: 'temporary_failure', providerDown: true });
+};
+
+/** The head said yes and the rest never came: sent where the head is all there is to say, else nobody knows. */
+const notLostOrSent =
+  ({ anyBodyIsSent }: HttpSubject) =>
+  (result: SendResult): void => {
+    expect(result.outcome).to.be.oneOf(anyBodyIsSent ? ['sent', 'unknown'] : ['unknown', 'sent']);
+  };
+
+async function openRig(subject: HttpSubject, behaviour: Behaviour, limits: Limits): Promise<Rig<Message>> {
+  if (behaviour === 'silent_before') return await openSilent(subject, limits);
+  const credentials = subject.credentials.join(' and ');
+  const reactions: Readonly<Record<Exclude<Behaviour, 'silent_before'>, HttpReaction>> = {
+    accept: subject.accepted,
+    absent: 'hang',
+    silent_after: 'hang',
+    reset_after: 'reset',
+    echo_credentials: { status: 400, body: `${credentials} are wrong` },
+  };
+  const server = await startHttp((request) => subject.aside?.(request) ?? reactions[behaviour]);
+  const sends = (): number => server.requests.filter((request) => subject.aside?.(request) === undefined).length;
+  const provider = await openProvider(subject.definition, limited(subject, server.url, limits), subject.context);
+  if (behaviour === 'absent') await server[Symbol.asyncDispose]();
+  const arrived = async (): Promise<void> => {
+    for (let count = 1; sends() === 0; count = server.requests.length + 1) await server.arrived(count);
+  };
+  return {
+    provider,
+    message: subject.message,
+    credentials: subject.credentials,
+    connected: arrived,
+    arrived,
+    get taken() {
+      return sends();
+    },
+    async [Symbol.asyncDispose]() {
+      await provider[Symbol.asyncDispose]();
+      if (behaviour !== 'absent') await server[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Over TLS a request goes out after the handshake, which a server that never speaks does not finish. */
+async function openSilent(subject: HttpSubject, limits: Limits): Promise<Rig<Message>> {
+  const connected = Promise.withResolvers<void>();
+  const server = createServer((socket) => {
+    // The client breaks off on purpose.
+    socket.on('error', () => {});
+    socket.resume();
+    connected.resolve();
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  const url = `https://127.0.0.1:${address.port}`;
+  const provider = await openProvider(subject.definition, limited(subject, url, limits), subject.context);
+  return {
+    provider,
+    message: subject.message,
+    credentials: [],
+    connected: () => connected.promise,
+    arrived: () => Promise.reject(new Error('nothing can arrive')),
+    taken: 0,
+    async [Symbol.asyncDispose]() {
+      await provider[Symbol.asyncDispose]();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
+
+const limited = (subject: HttpSubject, url: string, { timeoutMs, maxConcurrent }: Limits): GivenSettings => ({
+  ...subject.settings(url + PREFIX),
+  timeout: timeoutMs / 1_000,
+  maxConcurrent,
+});
