@@ -3,14 +3,14 @@ import { domainToASCII } from 'node:url';
 import type { SendMailOptions } from 'nodemailer';
 import type { Attachment, EmailAddress } from '../../domain/notification.ts';
 import type { EmailMessage } from '../provider.ts';
-import { isHeaderName, isReservedEmailHeader } from '../reserved-headers.ts';
+import { callerHeaders, isImportant, oneLine, recipientOf } from './message.ts';
 
 type Headers = Record<string, string | { readonly prepared: true; readonly value: string }>;
 
 export function composeMail(message: EmailMessage, from: EmailAddress, key: string): SendMailOptions {
   return {
     from: mailbox(from),
-    to: mailbox({ email: message.to, ...(message.toName === undefined ? {} : { name: message.toName }) }),
+    to: mailbox(recipientOf(message)),
     cc: message.cc.map(mailbox),
     bcc: message.bcc.map(mailbox),
     ...(message.replyTo === undefined ? {} : { replyTo: mailbox(message.replyTo) }),
@@ -18,9 +18,9 @@ export function composeMail(message: EmailMessage, from: EmailAddress, key: stri
     ...(message.html === undefined ? {} : { html: message.html }),
     ...(message.text === undefined ? {} : { text: message.text }),
     messageId: messageIdOf(key, from.email),
-    headers: callerHeaders(message.headers),
+    headers: headersOf(message),
     attachments: message.attachments.map(attachment),
-    ...(message.priority === 'urgent' || message.priority === 'high' ? { priority: 'high' as const } : {}),
+    ...(isImportant(message) ? { priority: 'high' as const } : {}),
     xMailer: false,
     // Content is given as it is; a string in it must never be taken for a path or an address to fetch from.
     disableFileAccess: true,
@@ -34,31 +34,19 @@ export function messageIdOf(key: string, from: string): string {
   return `<${key}@${domain || 'localhost'}>`;
 }
 
-/** An address that may be put in an envelope: it has both parts and nothing that could end it early (RFC 5321 §4.1.2). */
-export function isUsableAddress(address: string): boolean {
-  return /^[^<>\p{Cc}]+@[^<>@\p{Cc}\s]+$/u.test(address);
-}
-
 /** As an object and never as text, which nodemailer would take apart at every comma. */
 function mailbox(address: EmailAddress): { readonly name: string; readonly address: string } {
   return { name: oneLine(address.name ?? ''), address: address.email };
 }
 
-function callerHeaders(given: Readonly<Record<string, string>>): Headers {
+function headersOf(message: EmailMessage): Headers {
   const headers: Headers = {};
-  for (const [name, value] of Object.entries(given)) {
-    if (!isHeaderName(name) || isReservedEmailHeader(name)) continue;
-    const line = oneLine(value);
+  for (const [name, line] of Object.entries(callerHeaders(message))) {
     // nodemailer would encode and fold the URLs of List-Unsubscribe, and RFC 8058 wants them as they are.
     const asIs = /^list-unsubscribe(-post)?$/i.test(name) && /^[\x20-\x7e]*$/.test(line);
     headers[name] = asIs ? { prepared: true, value: line } : line;
   }
   return headers;
-}
-
-/** A line break in a header would start one of the caller's own. */
-function oneLine(value: string): string {
-  return value.replaceAll(/\p{Cc}+/gu, ' ').trim();
 }
 
 function attachment(file: Attachment): NonNullable<SendMailOptions['attachments']>[number] {

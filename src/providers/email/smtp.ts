@@ -1,69 +1,43 @@
-import {
-  createTransport,
-  type NodemailerError,
-  type SendMailOptions,
-  type SMTPPoolOptions,
-  type SMTPPoolSentMessageInfo,
-  type Transporter,
-} from 'nodemailer';
-import type { EmailAddress } from '../../domain/notification.ts';
-import type { Call, EmailMessage, Provider, SendResult } from '../provider.ts';
+/** E-mail over SMTP (RFC 5321), with pooled connections and, where a key is given, a DKIM signature (RFC 6376). */
+import type { NodemailerError, SMTPPoolSentMessageInfo } from 'nodemailer';
+import { defineProvider, type OpenContext, type ProviderDefinition } from '../definition.ts';
+import type { Call, Check, EmailMessage, Provider, SendResult } from '../provider.ts';
 import { redactor } from '../redact.ts';
-import { composeMail, isUsableAddress } from './smtp-mail.ts';
+import { isUsableAddress, neededSender, unusableAddress } from './message.ts';
+import { composeMail } from './smtp-mail.ts';
 import { outcomeOf } from './smtp-outcome.ts';
+import { SMTP_SETTINGS, smtpFaults, type SmtpSettings } from './smtp-settings.ts';
+import { openTransport, type Dialogue, type TrackedMail } from './smtp-transport.ts';
 
-export interface SmtpOptions {
-  /** Its name in the configuration; `smtp` unless given. */
-  readonly name?: string;
-  readonly host: string;
-  /** 587 (submission) unless given. */
-  readonly port?: number;
-  /** TLS from the first byte (usually port 465); otherwise STARTTLS is used where the server offers it. */
-  readonly secure?: boolean;
-  /** No mail without STARTTLS. Always so when there are credentials, which never travel in the clear. */
-  readonly requireTls?: boolean;
-  /** Never STARTTLS, and credentials in the clear: for a relay on the same machine. */
-  readonly ignoreTls?: boolean;
-  readonly username?: string;
-  readonly password?: string;
-  /** The sender of messages that name none. */
-  readonly from: EmailAddress;
-  readonly tls?: {
-    /** Authorities, PEM, instead of the system's. */
-    readonly ca?: string;
-    /** The name on the certificate, when it is not `host`. */
-    readonly servername?: string;
-  };
-  /** Milliseconds; 10 s unless given. */
-  readonly connectionTimeoutMs?: number;
-  /** Milliseconds; 10 s unless given. */
-  readonly greetingTimeoutMs?: number;
-  /** Milliseconds of silence after which a connection counts as dead; 30 s unless given. */
-  readonly socketTimeoutMs?: number;
-  /** Connections at the same time; 5 unless given. Further messages wait, and the wait ends with the call's signal. */
-  readonly maxConnections?: number;
+export const smtp = relay('smtp', 'An SMTP relay.');
+export const smtpFallback = relay(
+  'smtp_fallback',
+  'A second SMTP relay, for fail-over: providers = ["smtp", "smtp_fallback"].',
+);
+
+function relay(name: string, doc: string): ProviderDefinition {
+  return defineProvider({
+    name,
+    channels: ['email'],
+    doc,
+    settings: SMTP_SETTINGS,
+    faults: (settings, senders) => smtpFaults(`notifications.email.${name}`, settings, senders),
+    open: openSmtp,
+  });
 }
 
-/** How far the dialogue of one message has come. */
-interface Dialogue {
-  handedOver: boolean;
-}
-
-type Pool = Transporter<SMTPPoolSentMessageInfo, SMTPPoolOptions>;
-
-type TrackedMail = SendMailOptions & { readonly dialogue: Dialogue };
-
-/** E-mail over SMTP (RFC 5321), with pooled connections. */
-export function createSmtp(options: SmtpOptions): Provider<EmailMessage> {
-  const transport = openTransport(options);
-  const { username, password } = options;
+async function openSmtp(settings: SmtpSettings, context: OpenContext): Promise<Provider<EmailMessage>> {
+  const { username, password } = settings;
+  const sender = neededSender(settings, context.senders);
+  const { createTransport } = await import('nodemailer');
+  const transport = openTransport(createTransport, settings);
   const redact = redactor([password, `\0${username}\0${password}`]);
   return {
-    name: options.name ?? 'smtp',
+    name: context.name,
     channel: 'email',
     async send(message: EmailMessage, call: Call): Promise<SendResult> {
-      const from = message.from ?? options.from;
-      const refused = unusableAddress(message, from);
+      const from = message.from ?? sender;
+      const refused = unusableAddress(message, from, isUsableAddress);
       if (refused !== undefined) return refused;
       const dialogue: Dialogue = { handedOver: false };
       try {
@@ -74,6 +48,7 @@ export function createSmtp(options: SmtpOptions): Provider<EmailMessage> {
         return outcomeOf(error, dialogue.handedOver, redact(error.response ?? error.message));
       }
     },
+    check: (signal) => check(() => transport.verify(), redact, signal),
     async [Symbol.asyncDispose]() {
       // The pipeline has finished by now; what is still under way ends as the dialogue stands.
       transport.close({ force: true });
@@ -81,52 +56,28 @@ export function createSmtp(options: SmtpOptions): Provider<EmailMessage> {
   };
 }
 
-function openTransport(options: SmtpOptions): Pool {
-  const transport: Pool = createTransport(poolOptions(options));
-  // The connection begins to read the message only after the server's 354, and ends it with the dot only after it has
-  // read the last byte. So from the end of this very stream on the server may have the whole message; before, it cannot.
-  transport.use('stream', (mail, next) => {
-    // Every message of this transport is made in `send`; the plug-in's type knows nodemailer's own fields only.
-    const { dialogue } = mail.data as unknown as TrackedMail;
-    mail.message.processFunc((stream) => stream.once('end', () => (dialogue.handedOver = true)));
-    next();
-  });
-  return transport;
-}
-
-function poolOptions(options: SmtpOptions): SMTPPoolOptions & { pool: true } {
-  const secure = options.secure ?? false;
-  const ignoreTLS = options.ignoreTls ?? false;
-  const connectionTimeout = options.connectionTimeoutMs ?? 10_000;
-  const socketTimeout = options.socketTimeoutMs ?? 30_000;
-  const { username, password, tls } = options;
-  const auth = username ? { auth: { user: username, pass: password ?? '' } } : {};
-  return {
-    pool: true,
-    host: options.host,
-    port: options.port ?? 587,
-    secure,
-    ignoreTLS,
-    requireTLS: (options.requireTls ?? false) || (Boolean(username) && !secure && !ignoreTLS),
-    ...auth,
-    tls: {
-      rejectUnauthorized: true,
-      ...(tls?.ca === undefined ? {} : { ca: tls.ca }),
-      ...(tls?.servername === undefined ? {} : { servername: tls.servername }),
-    },
-    connectionTimeout,
-    dnsTimeout: connectionTimeout,
-    greetingTimeout: options.greetingTimeoutMs ?? 10_000,
-    socketTimeout,
-    // Says goodbye before the silence of an idle connection is taken for a dead one.
-    idleTimeout: socketTimeout / 2,
-    // The dialogue is over by then, and a server that keeps its half open must not keep ours.
-    socketCloseTimeout: 0,
-    maxConnections: options.maxConnections ?? 5,
-    maxMessages: 10_000,
-    // Not a retry: a pooled connection that the server closed meanwhile, before a byte of the message, is replaced once.
-    maxRequeues: 1,
-  };
+/**
+ * Connects, and logs in where there is a password. nodemailer cannot break that off: the answer does not wait for it after
+ * an abort, and the connection ends with its own time limits.
+ */
+async function check(
+  verify: () => Promise<true>,
+  redact: (text: string) => string,
+  signal: AbortSignal,
+): Promise<Check> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const abort = (): void => reject(signal.reason);
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    signal.throwIfAborted();
+    await Promise.race([verify(), aborted]);
+    return { ok: true, detail: 'the relay can be used' };
+  } catch (thrown) {
+    const error = asMailError(thrown);
+    return { ok: false, detail: redact(error.response ?? error.message) };
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
 }
 
 /** The server took the message; a refused recipient stands beside it. */
@@ -147,18 +98,6 @@ function taken(info: SMTPPoolSentMessageInfo, redact: (text: string) => string):
 /** With all recipients refused the error speaks for any of them: the target's own is the first. */
 function decisive(error: NodemailerError): NodemailerError {
   return error.rejectedErrors?.[0] ?? error;
-}
-
-function unusableAddress(message: EmailMessage, from: EmailAddress): SendResult | undefined {
-  const told = { code: 'address_invalid', detail: 'not an address that mail can be sent to' };
-  if (!isUsableAddress(message.to)) return { outcome: 'invalid_recipient', ...told };
-  const others = [from, ...message.cc, ...message.bcc, ...(message.replyTo === undefined ? [] : [message.replyTo])];
-  if (others.every(({ email }) => isUsableAddress(email))) return undefined;
-  return {
-    outcome: 'permanent_failure',
-    ...told,
-    detail: 'sender, reply-to or a copy has an address that cannot be used',
-  };
 }
 
 function asMailError(thrown: unknown): NodemailerError {

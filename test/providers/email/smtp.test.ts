@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
-import type { EmailMessage, Provider, SendResult } from '../../../src/providers/provider.ts';
-import { createSmtp, type SmtpOptions } from '../../../src/providers/email/smtp.ts';
-import { startSmtp, type ReceivedMail, type SmtpServerSettings } from '../../support/start-smtp.ts';
+import type { EmailMessage, Message, SendResult } from '../../../src/providers/provider.ts';
+import { startSmtp, type SmtpServerSettings } from '../../support/start-smtp.ts';
 import { describeProvider, KEY, type Behaviour, type Limits, type Rig } from '../conformance.ts';
 import { email } from '../messages.ts';
+import type { GivenSettings } from '../open-provider.ts';
 import { startScriptedSmtp, type Script, type Step } from './scripted-smtp.ts';
+import { call, deliver, openSmtp } from './smtp-rig.ts';
 
-const FROM = { email: 'shop@example.org', name: 'Shop' };
 const LOGIN = { username: 'relay-user', password: 'pa55word-of-relay' };
 const TLS = {
   key: readFileSync(new URL('../fixtures/localhost-key.pem', import.meta.url), 'utf8'),
@@ -16,31 +16,14 @@ const TLS = {
 const OK_EHLO = '250-scripted\r\n250 PIPELINING';
 const AUTH_EHLO = '250-scripted\r\n250 AUTH PLAIN';
 
-const call = (): { key: string; signal: AbortSignal } => ({ key: KEY, signal: new AbortController().signal });
-
-function open(port: number, options: Partial<SmtpOptions> = {}): Provider<EmailMessage> {
-  return createSmtp({ host: '127.0.0.1', port, from: FROM, ...options });
-}
-
 async function sendScripted(
   script: Script,
   message: EmailMessage = email(),
-  options: Partial<SmtpOptions> = {},
+  settings: GivenSettings = {},
 ): Promise<SendResult> {
   await using server = await startScriptedSmtp(script);
-  await using smtp = open(server.port, options);
+  await using smtp = await openSmtp(server.port, settings);
   return await smtp.send(message, call());
-}
-
-/** Sends through a real server and hands back what arrived. */
-async function deliver(message: EmailMessage, settings: SmtpServerSettings = {}): Promise<ReceivedMail> {
-  await using server = await startSmtp(settings);
-  await using smtp = open(server.port);
-  const result = await smtp.send(message, call());
-  expect(result.outcome).to.equal('sent');
-  const [mail] = server.mails;
-  if (mail === undefined) throw new Error('no mail arrived');
-  return mail;
 }
 
 const SCRIPTS: Record<Exclude<Behaviour, 'absent'>, Script> = {
@@ -54,16 +37,16 @@ const SCRIPTS: Record<Exclude<Behaviour, 'absent'>, Script> = {
   },
 };
 
-async function openRig(behaviour: Behaviour, limits: Limits): Promise<Rig<EmailMessage>> {
+async function openRig(behaviour: Behaviour, limits: Limits): Promise<Rig<Message>> {
   const server = await startScriptedSmtp(behaviour === 'absent' ? {} : SCRIPTS[behaviour]);
   let taken = 0;
   server.onMessage(() => (taken += 1));
   if (behaviour === 'absent') await server[Symbol.asyncDispose]();
-  const provider = open(server.port, {
+  const provider = await openSmtp(server.port, {
     ...(behaviour === 'echo_credentials' ? { ...LOGIN, ignoreTls: true } : {}),
-    connectionTimeoutMs: limits.timeoutMs,
-    greetingTimeoutMs: limits.timeoutMs,
-    socketTimeoutMs: limits.timeoutMs,
+    connectionTimeout: limits.timeoutMs / 1_000,
+    greetingTimeout: limits.timeoutMs / 1_000,
+    socketTimeout: limits.timeoutMs / 1_000,
     maxConnections: limits.maxConcurrent,
   });
   return {
@@ -162,7 +145,7 @@ describe('smtp knows how far a message has come', () => {
 
   it('is a temporary failure when it is aborted while the server waits to take the message', async () => {
     await using server = await startScriptedSmtp({ ehlo: OK_EHLO, data: 'hang' });
-    await using smtp = open(server.port);
+    await using smtp = await openSmtp(server.port);
     const controller = new AbortController();
     const running = smtp.send(email(), { key: KEY, signal: controller.signal });
     await server.reached('data');
@@ -172,7 +155,7 @@ describe('smtp knows how far a message has come', () => {
 
   it('sends over a fresh connection when the server had closed the pooled one', async () => {
     await using server = await startScriptedSmtp({});
-    await using smtp = open(server.port);
+    await using smtp = await openSmtp(server.port);
     expect((await smtp.send(email(), call())).outcome).to.equal('sent');
     server.closeConnections();
     expect((await smtp.send(email(), call())).outcome).to.equal('sent');
@@ -184,7 +167,7 @@ describe('smtp knows how far a message has come', () => {
     await using server = await startSmtp({
       onRcptTo: () => (refuse ? { code: 550, text: '5.1.1 unknown' } : undefined),
     });
-    await using smtp = open(server.port, { maxConnections: 1 });
+    await using smtp = await openSmtp(server.port, { maxConnections: 1 });
     expect((await smtp.send(email(), call())).outcome).to.equal('invalid_recipient');
     refuse = false;
     expect((await smtp.send(email(), call())).outcome).to.equal('sent');
@@ -206,7 +189,7 @@ describe('smtp with copies', () => {
 
   it('is sent, with a detail, when only a copy was refused', async () => {
     await using server = await startSmtp(refusing('cc@example.com'));
-    await using smtp = open(server.port);
+    await using smtp = await openSmtp(server.port);
     const result = await smtp.send(copied, call());
     expect(result.outcome).to.equal('sent');
     expect(result.detail).to.contain('5.1.1');
@@ -214,7 +197,7 @@ describe('smtp with copies', () => {
 
   it('is not sent when the recipient itself was refused and the copies were taken', async () => {
     await using server = await startSmtp(refusing('ada@example.com'));
-    await using smtp = open(server.port);
+    await using smtp = await openSmtp(server.port);
     expect((await smtp.send(copied, call())).outcome).to.equal('invalid_recipient');
   });
 
@@ -223,47 +206,47 @@ describe('smtp with copies', () => {
       onRcptTo: (address) =>
         address === 'ada@example.com' ? { code: 550, text: '5.1.1 unknown' } : { code: 450, text: '4.2.0 later' },
     });
-    await using smtp = open(server.port);
+    await using smtp = await openSmtp(server.port);
     expect((await smtp.send(copied, call())).outcome).to.equal('invalid_recipient');
   });
 });
 
 describe('smtp over TLS', () => {
-  const trusted = { host: 'localhost', tls: { ca: TLS.cert } };
+  const trusted = { host: 'localhost', caFile: TLS.cert };
 
   it('upgrades by STARTTLS and logs in', async () => {
     await using server = await startSmtp({ tls: TLS, login: LOGIN });
-    await using smtp = open(server.port, { ...trusted, ...LOGIN });
+    await using smtp = await openSmtp(server.port, { ...trusted, ...LOGIN });
     expect((await smtp.send(email(), call())).outcome).to.equal('sent');
     expect(server.mails[0]).to.include({ secure: true, user: LOGIN.username });
   });
 
   it('speaks TLS from the first byte', async () => {
     await using server = await startSmtp({ tls: TLS, secure: true });
-    await using smtp = open(server.port, { ...trusted, secure: true });
+    await using smtp = await openSmtp(server.port, { ...trusted, secure: true });
     expect((await smtp.send(email(), call())).outcome).to.equal('sent');
   });
 
   it('is a provider error when the password is wrong', async () => {
     await using server = await startSmtp({ tls: TLS, login: LOGIN });
-    await using smtp = open(server.port, { ...trusted, ...LOGIN, password: 'another' });
+    await using smtp = await openSmtp(server.port, { ...trusted, ...LOGIN, password: 'another' });
     expect(await smtp.send(email(), call())).to.include({ outcome: 'provider_error', code: '535' });
   });
 
   for (const secure of [false, true]) {
     it(`is a provider error when the certificate is not trusted (${secure ? 'TLS' : 'STARTTLS'})`, async () => {
       await using server = await startSmtp({ tls: TLS, secure });
-      await using smtp = open(server.port, { host: 'localhost', secure });
+      await using smtp = await openSmtp(server.port, { host: 'localhost', secure });
       expect((await smtp.send(email(), call())).outcome).to.equal('provider_error');
       expect(server.mails).to.be.empty;
     });
 
     it(`is a provider error when the certificate is another host's (${secure ? 'TLS' : 'STARTTLS'})`, async () => {
       await using server = await startSmtp({ tls: TLS, secure });
-      await using smtp = open(server.port, {
+      await using smtp = await openSmtp(server.port, {
         ...trusted,
         secure,
-        tls: { ca: TLS.cert, servername: 'mail.example.com' },
+        tlsServerName: 'mail.example.com',
       });
       expect((await smtp.send(email(), call())).outcome).to.equal('provider_error');
     });
@@ -271,158 +254,14 @@ describe('smtp over TLS', () => {
 
   it('is a temporary failure when the server does not speak TLS', async () => {
     await using server = await startSmtp();
-    await using smtp = open(server.port, { secure: true });
+    await using smtp = await openSmtp(server.port, { secure: true });
     expect(await smtp.send(email(), call())).to.include({ outcome: 'temporary_failure', providerDown: true });
   });
 
   it('never shows credentials to a server without TLS', async () => {
     await using server = await startScriptedSmtp({ ehlo: AUTH_EHLO, starttls: '502 5.5.1 no' });
-    await using smtp = open(server.port, LOGIN);
+    await using smtp = await openSmtp(server.port, LOGIN);
     expect((await smtp.send(email(), call())).outcome).to.equal('temporary_failure');
     expect(server.commands.filter((line) => /^AUTH/i.test(line))).to.be.empty;
-  });
-});
-
-describe('an e-mail of smtp', () => {
-  it('carries sender, recipient, subject, both bodies and the reply address', async () => {
-    const mail = await deliver(
-      email({
-        toName: 'Ada Lovelace',
-        html: '<p>Olá</p>',
-        subject: 'Olá, Ada',
-        replyTo: { email: 'help@example.org' },
-      }),
-    );
-    expect(mail.parsed.from).to.include({ address: FROM.email, name: FROM.name });
-    expect(mail.parsed.to?.[0]).to.include({ address: 'ada@example.com', name: 'Ada Lovelace' });
-    expect(mail.parsed.subject).to.equal('Olá, Ada');
-    expect(mail.parsed.html).to.contain('Olá');
-    expect(mail.parsed.text).to.contain('A short text.');
-    expect(mail.parsed.replyTo?.[0]).to.include({ address: 'help@example.org' });
-  });
-
-  it("names the message's own sender where it has one", async () => {
-    const mail = await deliver(email({ from: { email: 'billing@example.net' } }));
-    expect(mail.from).to.equal('billing@example.net');
-  });
-
-  it('has the same Message-ID on every try, on the domain of the sender', async () => {
-    const first = await deliver(email());
-    const second = await deliver(email());
-    expect(first.parsed.messageId).to.equal(`<${KEY}@example.org>`);
-    expect(second.parsed.messageId).to.equal(first.parsed.messageId);
-  });
-
-  it('carries attachments, also such that the HTML refers to', async () => {
-    const mail = await deliver(
-      email({
-        html: '<img src="cid:logo">',
-        attachments: [
-          { filename: 'bill.pdf', content: Uint8Array.of(1, 2, 3, 0, 255), mimeType: 'application/pdf' },
-          { filename: 'logo.png', content: Uint8Array.of(9), mimeType: 'image/png', contentId: 'logo' },
-        ],
-      }),
-    );
-    const [bill, logo] = [...mail.parsed.attachments].toSorted((a, b) => a.mimeType.localeCompare(b.mimeType));
-    expect(bill).to.include({ filename: 'bill.pdf', mimeType: 'application/pdf', disposition: 'attachment' });
-    expect(Buffer.from(bill?.content as ArrayBuffer)).to.deep.equal(Buffer.from([1, 2, 3, 0, 255]));
-    expect(logo).to.include({ filename: 'logo.png', contentId: '<logo>' });
-  });
-
-  it('keeps List-Unsubscribe to the letter, however long', async () => {
-    const url = `<https://example.org/u/${'x'.repeat(300)}>, <mailto:u@example.org>`;
-    const mail = await deliver(
-      email({ headers: { 'List-Unsubscribe': url, 'List-Unsubscribe-Post': 'List-Unsubscribe=One-Click' } }),
-    );
-    expect(mail.raw.split('\r\n')).to.include(`List-Unsubscribe: ${url}`);
-    expect(mail.raw.split('\r\n')).to.include('List-Unsubscribe-Post: List-Unsubscribe=One-Click');
-  });
-
-  for (const priority of ['urgent', 'high', 'normal', 'low'] as const) {
-    const marked = priority === 'urgent' || priority === 'high';
-    it(`is ${marked ? '' : 'not '}marked as important at priority ${priority}`, async () => {
-      const { raw } = await deliver(email({ priority }));
-      expect(/^X-Priority: 1/m.test(raw)).to.equal(marked);
-    });
-  }
-
-  const BREAK = 'x\r\nBcc: evil@example.com\r\n\r\nbody';
-  const attempts: readonly (readonly [string, Partial<EmailMessage>])[] = [
-    ['subject', { subject: BREAK }],
-    ["recipient's name", { toName: BREAK }],
-    ["sender's name", { from: { ...FROM, name: BREAK } }],
-    ["reply address's name", { replyTo: { email: 'help@example.org', name: BREAK } }],
-    ["copy's name", { cc: [{ email: 'cc@example.com', name: BREAK }] }],
-    ['header value', { headers: { 'X-Shop': BREAK } }],
-    ['List-Unsubscribe', { headers: { 'List-Unsubscribe': BREAK } }],
-    ['header name', { headers: { [`X-Shop: ${BREAK}`]: 'x' } }],
-    ['header name with a bare line feed', { headers: { 'X-Shop\nBcc': 'evil@example.com' } }],
-    ['file name', { attachments: [{ filename: BREAK, content: Uint8Array.of(1), mimeType: 'text/plain' }] }],
-    ['type of a file', { attachments: [{ filename: 'a', content: Uint8Array.of(1), mimeType: BREAK }] }],
-    ['content id', { attachments: [{ filename: 'a', content: Uint8Array.of(1), mimeType: 'a/b', contentId: BREAK }] }],
-  ];
-  for (const [where, given] of attempts) {
-    it(`cannot be given a header through a line break in the ${where}`, async () => {
-      const mail = await deliver(email(given));
-      expect(mail.to).not.to.include('evil@example.com');
-      expect(mail.raw).not.to.match(/^Bcc:/im);
-      expect(mail.parsed.headers.map(({ key }) => key)).not.to.include('bcc');
-      expect(mail.parsed.text?.trim()).to.equal('A short text.');
-    });
-  }
-
-  it('has no control character in a header', async () => {
-    const odd = 'a\0b\u001bc\u007fd';
-    const mail = await deliver(email({ subject: odd, toName: odd, headers: { 'X-Shop': odd } }));
-    const [head = ''] = mail.raw.split('\r\n\r\n');
-    expect(head.replaceAll('\r\n', '')).not.to.match(/\p{Cc}/u);
-    expect(mail.parsed.subject).to.equal('a b c d');
-  });
-
-  it('is not overridden by headers of the caller that are ours', async () => {
-    const forged = {
-      From: 'evil@example.com',
-      sender: 'evil@example.com',
-      To: 'evil@example.com',
-      CC: 'evil@example.com',
-      Bcc: 'evil@example.com',
-      'Reply-To': 'evil@example.com',
-      Subject: 'evil',
-      Date: 'evil',
-      'message-id': '<evil@example.com>',
-      'MIME-Version': 'evil',
-      'Content-Type': 'text/evil',
-      'Return-Path': '<evil@example.com>',
-      Received: 'evil',
-      'DKIM-Signature': 'evil',
-      'Resent-To': 'evil@example.com',
-      'X-Own': 'kept',
-    };
-    const mail = await deliver(email({ headers: forged }));
-    expect(mail.raw).not.to.contain('evil');
-    expect(mail.raw).to.contain('X-Own: kept');
-    expect(mail.to).to.deep.equal(['ada@example.com']);
-  });
-
-  const addresses: readonly (readonly [string, Partial<EmailMessage>, SendResult['outcome']])[] = [
-    ['recipient', { to: 'a@example.com>\r\nRCPT TO:<evil@example.com' }, 'invalid_recipient'],
-    ['recipient without a domain', { to: 'root' }, 'invalid_recipient'],
-    ['sender', { from: { email: 'a@b\r\nX' } }, 'permanent_failure'],
-    ['copy', { cc: [{ email: '<a@b>' }] }, 'permanent_failure'],
-  ];
-  for (const [where, given, outcome] of addresses) {
-    it(`is refused for an address that cannot be one: ${where}`, async () => {
-      await using server = await startSmtp();
-      await using smtp = open(server.port);
-      expect((await smtp.send(email(given), call())).outcome).to.equal(outcome);
-      expect(server.mails).to.be.empty;
-    });
-  }
-
-  it('goes to one recipient only, also when its address contains a comma', async () => {
-    await using server = await startScriptedSmtp({});
-    await using smtp = open(server.port);
-    await smtp.send(email({ to: '"a,evil@example.com"@example.com' }), call());
-    expect(server.commands.filter((line) => line.startsWith('RCPT'))).to.have.length(1);
   });
 });
