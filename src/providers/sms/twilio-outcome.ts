@@ -1,0 +1,53 @@
+import type { Answered, HttpApi } from '../http-api.ts';
+import { textOf } from '../json.ts';
+import type { SendResult } from '../provider.ts';
+
+type Meaning = 'invalid' | 'stop' | 'permanent' | 'provider' | 'rate' | 'rate_of_recipient';
+
+/** What Twilio's error codes mean (twilio.com/docs/api/errors). Of the others the HTTP status decides. */
+const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
+  ['21211', 'invalid'],
+  ['21217', 'invalid'],
+  ['21401', 'invalid'],
+  ['21614', 'invalid'],
+  ['21610', 'stop'],
+  ['21408', 'permanent'],
+  ['21612', 'permanent'],
+  ['20003', 'provider'],
+  ['20005', 'provider'],
+  ['21606', 'provider'],
+  ['21660', 'provider'],
+  ['20429', 'rate'],
+  ['30001', 'rate'],
+  // Too many between the same two numbers within seconds: a guard against loops.
+  ['14107', 'rate_of_recipient'],
+]);
+
+export function outcomeOf(api: HttpApi, answer: Answered): SendResult {
+  const { status, json, retryAfter } = answer;
+  if (status >= 200 && status < 300) {
+    const messageId = textOf(json, 'sid');
+    return messageId === undefined ? api.unreadable(answer) : { outcome: 'sent', code: String(status), messageId };
+  }
+  const code = textOf(json, 'code');
+  const words = textOf(json, 'message');
+  const told = api.told(code ?? status, words ?? answer.body);
+  const wait = retryAfter === undefined ? {} : { retryAfterMs: retryAfter };
+  // A server that failed is down, whatever code it adds.
+  switch (status < 500 ? MEANINGS.get(code ?? '') : undefined) {
+    case 'invalid':
+      return { outcome: 'invalid_recipient', ...told };
+    case 'stop':
+      return { outcome: 'invalid_recipient', ...told, suppress: 'unsubscribed' };
+    case 'permanent':
+      return { outcome: 'permanent_failure', ...told };
+    case 'provider':
+      return { outcome: 'provider_error', ...told };
+    case 'rate':
+      return { outcome: 'rate_limited', ...told, ...wait };
+    case 'rate_of_recipient':
+      return { outcome: 'rate_limited', ...told, ...wait, recipientOnly: true };
+    case undefined:
+      return api.outcomeOf(answer, code, words);
+  }
+}
