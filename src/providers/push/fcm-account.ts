@@ -1,0 +1,55 @@
+import { createPrivateKey, type KeyObject } from 'node:crypto';
+import { invalidField } from '../../errors.ts';
+import { textOf } from '../json.ts';
+
+/** A Google service account, from the JSON file that Google's console hands out. */
+export interface ServiceAccount {
+  readonly clientEmail: string;
+  readonly privateKey: KeyObject;
+  readonly projectId?: string;
+}
+
+/** The name of the setting, for what is told of it. */
+export const ACCOUNT_SETTING = 'notifications.push.fcm.service_account_file';
+
+/** RS256 asks for no less (RFC 7518 §3.3). */
+const SMALLEST_KEY = 2_048;
+
+/** @throws CarillonError INVALID_FIELD when the file is not that of a service account; nothing of it is repeated */
+export function readServiceAccount(file: string): ServiceAccount {
+  const json = parsed(file);
+  const clientEmail = textOf(json, 'client_email');
+  const pem = textOf(json, 'private_key');
+  if (clientEmail === undefined || pem === undefined) {
+    throw invalidField(ACCOUNT_SETTING, 'is not the JSON of a service account with client_email and private_key');
+  }
+  const projectId = textOf(json, 'project_id');
+  return { clientEmail, privateKey: keyOf(pem), ...(projectId === undefined ? {} : { projectId }) };
+}
+
+function parsed(file: string): unknown {
+  try {
+    return JSON.parse(file);
+  } catch {
+    // The parser's own error would show some of the file, which is a secret.
+    throw invalidField(ACCOUNT_SETTING, 'is not JSON');
+  }
+}
+
+function keyOf(pem: string): KeyObject {
+  const key = privateKeyOf(pem);
+  const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
+  if (key.asymmetricKeyType !== 'rsa' || bits < SMALLEST_KEY) {
+    throw invalidField(ACCOUNT_SETTING, `its private_key is no RSA key of at least ${SMALLEST_KEY} bits`);
+  }
+  return key;
+}
+
+function privateKeyOf(pem: string): KeyObject {
+  try {
+    return createPrivateKey(pem);
+  } catch {
+    // OpenSSL's error says nothing more that helps.
+    throw invalidField(ACCOUNT_SETTING, 'its private_key cannot be read');
+  }
+}

@@ -1,0 +1,119 @@
+/** Push through OneSignal, to one subscription: https://documentation.onesignal.com/reference/push-notification */
+import { SECOND } from '../../domain/clock.ts';
+import { defineProvider, type OpenContext } from '../definition.ts';
+import { HttpApi, type Answered } from '../http-api.ts';
+import { field, listOf, textOf } from '../json.ts';
+import type { Call, Provider, PushMessage, SendResult } from '../provider.ts';
+import { httpSettings, neededText, type SettingsOf } from '../settings.ts';
+
+const SETTINGS = {
+  appId: neededText('Id of the app.'),
+  apiKey: neededText('API key of the app.', { secret: true }),
+  ...httpSettings('https://api.onesignal.com'),
+};
+
+/** Seconds: what OneSignal takes as `ttl`. Without one it is 3 days. */
+const LONGEST_TTL = 28 * 86_400;
+
+export const onesignal = defineProvider({
+  name: 'onesignal',
+  channels: ['push'],
+  doc: 'OneSignal, for devices known by the id of their OneSignal subscription.',
+  settings: SETTINGS,
+  open: openOneSignal,
+});
+
+function openOneSignal(settings: SettingsOf<typeof SETTINGS>, context: OpenContext): Provider<PushMessage> {
+  const { appId, apiKey } = settings;
+  const { clock } = context;
+  const api = new HttpApi({ ...settings, secrets: [apiKey], clock });
+  const authorization = `Key ${apiKey}`;
+
+  return {
+    name: context.name,
+    channel: 'push',
+    serves: ({ device }) => device?.kind === 'onesignal',
+    async send(message, call) {
+      const body = JSON.stringify(bodyOf(message, { appId, call, now: clock.now() }));
+      const headers = { authorization, 'content-type': 'application/json' };
+      const answer = await api.call({ method: 'POST', path: '/notifications', headers, body }, call.signal);
+      return answer.kind === 'answered' ? outcomeOf(api, answer) : answer.result;
+    },
+    // The app itself may only be read with a key of the organisation, its messages with the key that sends.
+    check(signal) {
+      const query = new URLSearchParams({ app_id: appId, limit: '1' });
+      return api.check(
+        { method: 'GET', path: `/notifications?${query.toString()}`, headers: { authorization } },
+        signal,
+      );
+    },
+    [Symbol.asyncDispose]: () => api[Symbol.asyncDispose](),
+  };
+}
+
+interface Sending {
+  readonly appId: string;
+  readonly call: Call;
+  readonly now: number;
+}
+
+function bodyOf(message: PushMessage, { appId, call, now }: Sending): Readonly<Record<string, unknown>> {
+  const { device, push, priority, expiresAt } = message;
+  const buttons = push.actions.map(({ action, title }) => ({ id: action, text: title }));
+  return {
+    app_id: appId,
+    target_channel: 'push',
+    include_subscription_ids: [device.token],
+    // For 30 days the same key gets the first answer again, and no second message.
+    idempotency_key: call.key,
+    // English is what OneSignal falls back to for a device of any language, and the text is in the recipient's already.
+    headings: { en: push.title },
+    contents: { en: push.body },
+    ...(push.data === undefined ? {} : { data: push.data }),
+    ...(buttons.length === 0 ? {} : { buttons, web_buttons: buttons }),
+    ...(push.icon === undefined ? {} : { large_icon: push.icon, chrome_web_icon: push.icon }),
+    ...badgeOf(push.badge),
+    ...(priority === 'urgent' || priority === 'high' ? { priority: 10 } : {}),
+    ...(expiresAt === undefined ? {} : { ttl: ttlOf(expiresAt, now) }),
+  };
+}
+
+/** A number stands on the app's icon; anything else is the address of a picture, which only browsers show. */
+function badgeOf(badge: string | undefined): Readonly<Record<string, unknown>> {
+  if (badge === undefined) return {};
+  return /^\d{1,9}$/.test(badge)
+    ? { ios_badgeType: 'SetTo', ios_badgeCount: Number(badge) }
+    : { chrome_web_badge: badge };
+}
+
+function ttlOf(expiresAt: number, now: number): number {
+  return Math.min(LONGEST_TTL, Math.max(1, Math.floor((expiresAt - now) / SECOND)));
+}
+
+function outcomeOf(api: HttpApi, answer: Answered): SendResult {
+  const { status, json } = answer;
+  const told = api.told(status, answer.body);
+  if (isDead(json)) return { outcome: 'invalid_recipient', ...told, suppress: 'invalid_token' };
+  if (status === 404) return { outcome: 'provider_error', ...told };
+  if (status < 200 || status >= 300) return api.outcomeOf(answer);
+  const messageId = textOf(json, 'id');
+  if (messageId === undefined) return api.unreadable(answer);
+  // An empty id is OneSignal's way of saying, with a 200, that it made no message.
+  return messageId === ''
+    ? { outcome: 'permanent_failure', ...told }
+    : { outcome: 'sent', code: String(status), messageId };
+}
+
+/**
+ * The one subscription that a call is for is gone or has switched push off. `errors` names it, or says in words only, with
+ * an empty id, that nobody is subscribed.
+ */
+function isDead(json: unknown): boolean {
+  const named = ['invalid_player_ids', 'invalid_subscription_ids', 'invalid_aliases'];
+  if (named.some((name) => isFilled(field(json, 'errors', name)))) return true;
+  return textOf(json, 'id') === '' && listOf(json, 'errors').some((error) => /not subscribed/i.test(String(error)));
+}
+
+function isFilled(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && Object.keys(value).length > 0;
+}
