@@ -4,7 +4,7 @@
  */
 import type { CancelledReason, FailedReason, NotificationSpec, PendingReason } from '../domain/notification.ts';
 
-export type DecisionLayer = 'expiry' | 'route' | 'schedule' | 'content';
+export type DecisionLayer = 'expiry' | 'suppression' | 'route' | 'schedule' | 'content';
 
 export type Verdict =
   | { readonly verdict: 'send' }
@@ -14,14 +14,17 @@ export type Verdict =
 
 export interface DecisionFacts {
   readonly now: number;
-  /** The channel has at least one provider configured. */
+  /** At least one of its targets has a provider that can serve it. */
   readonly hasProvider: boolean;
+  /** Why none of its targets may be written to; not given: at least one may. */
+  readonly stopped?: 'suppressed' | 'unsubscribed';
 }
 
 export function decide(spec: NotificationSpec, facts: DecisionFacts): Verdict {
   if (spec.expiresAt !== undefined && spec.expiresAt <= facts.now) {
     return { verdict: 'cancel', reason: 'expired', layer: 'expiry' };
   }
+  if (facts.stopped) return { verdict: 'cancel', reason: facts.stopped, layer: 'suppression' };
   if (!facts.hasProvider) return { verdict: 'fail', reason: 'no_provider', layer: 'route' };
   if (spec.scheduledFor !== undefined && spec.scheduledFor > facts.now) {
     return { verdict: 'hold', reason: 'scheduled', until: spec.scheduledFor, layer: 'schedule' };

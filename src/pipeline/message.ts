@@ -1,17 +1,14 @@
 /** From a notification and its content to the message for one of its targets. */
-import type { Attachment, EmailAddress, NotificationSpec, Recipient, RenderedContent } from '../domain/notification.ts';
+import type { Attachment, Device, NotificationSpec, Recipient, RenderedContent } from '../domain/notification.ts';
 import type { Message } from '../providers/provider.ts';
 import { RenderError } from './render-error.ts';
 
 export interface MessageTarget {
   readonly address: string;
+  /** Of a push. */
+  readonly device?: Device;
   /** Those of the notification; only e-mail carries some. */
   readonly attachments: readonly Attachment[];
-}
-
-export interface MessageDefaults {
-  /** Sender of e-mail that names none. Not given: the provider's own. */
-  readonly from?: EmailAddress;
 }
 
 function needed<T>(value: T | undefined, field: string): T {
@@ -31,9 +28,8 @@ function displayName({ firstName, lastName }: Recipient): string | undefined {
  */
 export function toMessage(
   spec: NotificationSpec,
-  { content }: RenderedContent,
-  { address, attachments }: MessageTarget,
-  defaults: MessageDefaults,
+  { content, sms }: RenderedContent,
+  { address, device, attachments }: MessageTarget,
 ): Message {
   const base = {
     notificationId: spec.id,
@@ -46,7 +42,7 @@ export function toMessage(
   const { channel } = spec;
   switch (channel) {
     case 'email': {
-      const from = spec.email?.from ?? defaults.from;
+      const from = spec.email?.from;
       const toName = displayName(spec.recipient);
       return {
         ...base,
@@ -63,13 +59,21 @@ export function toMessage(
         attachments,
       };
     }
-    case 'sms':
-      return { ...base, channel, text: needed(content.smsBody, 'sms_body') };
+    case 'sms': {
+      const from = spec.sms?.from;
+      return {
+        ...base,
+        channel,
+        ...(from === undefined ? {} : { from }),
+        coding: sms?.type ?? 'text',
+        text: needed(content.smsBody, 'sms_body'),
+      };
+    }
     case 'slack':
     case 'discord':
       return { ...base, channel, text: needed(content.textBody, 'text_body') };
     case 'push':
-      return { ...base, channel, push: needed(content.push, 'push') };
+      return { ...base, channel, device: needed(device, 'device'), push: needed(content.push, 'push') };
     case 'in_app':
       return {
         ...base,

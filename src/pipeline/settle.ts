@@ -25,6 +25,8 @@ export const MAX_HOLD = DAY;
 export const MAX_NAK = 60 * SECOND;
 /** The wait after a rate limit that does not say how long. */
 const DEFAULT_RATE_LIMIT_WAIT = 30 * SECOND;
+/** Who asks to wait a moment, and again, is asked after this part of the time that it has taken so far. */
+const PATIENCE = 0.1;
 const MAX_DETAIL = 500;
 
 export interface TargetResult {
@@ -32,15 +34,28 @@ export interface TargetResult {
   readonly result: SendResult;
 }
 
-/** What one provider call told, and for which lease it was made. */
+/** What one provider told. */
+export interface Told {
+  readonly provider: string;
+  readonly endedAt: number;
+  readonly results: readonly TargetResult[];
+}
+
+/** A target that no provider could be asked for now. */
+export interface Waiting {
+  readonly target: number;
+  readonly until: number;
+  readonly reason: 'rate_limited' | 'route_down';
+}
+
+/** What the providers called last told, and for which lease they were called. */
 export interface Report {
   readonly leaseId: string;
   readonly run: number;
   readonly number: number;
-  readonly provider: string;
-  readonly endedAt: number;
-  readonly results: readonly TargetResult[];
-  /** The longest wait that a provider asked for which this one took over from, milliseconds. */
+  readonly calls: readonly Told[];
+  readonly waiting?: readonly Waiting[];
+  /** The longest wait that a provider called earlier in the attempt asked for, milliseconds. */
   readonly retryAfterMs?: number;
 }
 
@@ -85,30 +100,37 @@ function closed(target: Target, result: SendResult, provider: string): Target {
   };
 }
 
-/** Writes the results into the targets and into the attempt that the provider call belongs to. */
+/** Writes the results into the targets and into the attempts that the provider calls belong to. */
 export function absorb(row: Notification, report: Report): Attempted {
-  const byTarget = new Map(report.results.map((r) => [r.target, r.result]));
-  const targets = row.state.targets.map((target, index) => {
+  const before: Attempted = { targets: row.state.targets, attempts: row.state.attempts };
+  const after = report.calls.reduce((so, call) => absorbCall(row, so, call, report), before);
+  const [call, ...others] = report.calls;
+  return call && others.length === 0 ? { ...after, provider: call.provider } : after;
+}
+
+function absorbCall(row: Notification, before: Attempted, call: Told, { run, number }: Report): Attempted {
+  const byTarget = new Map(call.results.map((r) => [r.target, r.result]));
+  const targets = before.targets.map((target, index) => {
     const result = byTarget.get(index);
     if (!result || target.outcome === 'sent') return target;
     const late = target.outcome !== undefined;
     if (late && result.outcome !== 'sent') return target;
-    return closes(result, row) ? closed(target, result, report.provider) : target;
+    return closes(result, row) ? closed(target, result, call.provider) : target;
   });
   // An attempt that was given back shares its number with the next one.
-  const at = row.state.attempts.findLastIndex(
+  const at = before.attempts.findLastIndex(
     (a) =>
-      a.run === report.run &&
-      a.number === report.number &&
-      a.provider === report.provider &&
-      report.results.every(({ target }) => a.targets.includes(target)),
+      a.run === run &&
+      a.number === number &&
+      a.provider === call.provider &&
+      call.results.every(({ target }) => a.targets.includes(target)),
   );
-  const attempts = row.state.attempts.map((attempt, index) => {
+  const attempts = before.attempts.map((attempt, index) => {
     if (index !== at) return attempt;
     // A late answer stands beside what was said before: that it was unknown for a while may explain a second call.
-    return { ...attempt, endedAt: report.endedAt, results: [...attempt.results, ...report.results.map(toResult)] };
+    return { ...attempt, endedAt: call.endedAt, results: [...attempt.results, ...call.results.map(toResult)] };
   });
-  return { targets, attempts, provider: report.provider };
+  return { targets, attempts };
 }
 
 function toResult({ target, result }: TargetResult): AttemptResult {
@@ -151,7 +173,8 @@ function conclude(row: Notification, after: Attempted, report: Report, context: 
     return giveUp(row, after, now, (closedAfter) => cancelled(row, 'cancelled_by_caller', now, closedAfter));
   }
   const latest = latestResults(row, after.attempts);
-  const free = open.every((i) => latest.get(i)?.outcome === 'rate_limited');
+  const waits = new Set(report.waiting?.map(({ target }) => target));
+  const free = open.every((i) => waits.has(i) || latest.get(i)?.outcome === 'rate_limited');
   return free ? hold(row, after, report, context) : retry(row, after, report, context);
 }
 
@@ -169,7 +192,7 @@ function reasonOf(targets: readonly Target[]): FailedReason {
 }
 
 /** Nothing more will be tried: open targets keep their last answer, and what some target took counts as sent. */
-function giveUp(
+export function giveUp(
   row: Notification,
   after: Attempted,
   now: number,
@@ -186,7 +209,9 @@ function giveUp(
 export function retryAfter(report: Report): number {
   return Math.max(
     report.retryAfterMs ?? 0,
-    ...report.results.map(({ result }) => (result.outcome === 'rate_limited' ? (result.retryAfterMs ?? 0) : 0)),
+    ...report.calls
+      .flatMap((call) => call.results)
+      .map(({ result }) => ('retryAfterMs' in result ? (result.retryAfterMs ?? 0) : 0)),
   );
 }
 
@@ -203,12 +228,19 @@ function retry(row: Notification, after: Attempted, report: Report, context: Set
 
 function hold(row: Notification, after: Attempted, report: Report, context: SettleContext): Notification {
   const { now } = context;
-  const dueAt = now + (retryAfter(report) || DEFAULT_RATE_LIMIT_WAIT);
+  const { waiting = [] } = report;
+  const onlyWaiting = openTargets(after.targets).length === waiting.length;
+  const held = heldFor(row, now);
+  const patience = Math.min(held * PATIENCE, MAX_HOLD - held);
+  const asked = Math.max(retryAfter(report) || DEFAULT_RATE_LIMIT_WAIT, patience);
+  // Those that wait do not hold up one another: who still has to is left out again.
+  const dueAt = onlyWaiting ? Math.min(...waiting.map(({ until }) => until)) : now + asked;
+  const reason = onlyWaiting && waiting.every((w) => w.reason === 'route_down') ? 'route_down' : 'rate_limited';
   if (expiredBy(row, dueAt)) return giveUp(row, after, now, (c) => cancelled(row, 'expired', now, c));
   if (heldTooLong(row, dueAt, now)) {
     return giveUp(row, after, now, (c) => failed(row, 'held_too_long', now, { after: c }));
   }
-  return wait(row, { reason: 'rate_limited', dueAt, naked: naks(dueAt, context), free: true }, now, after);
+  return wait(row, { reason, dueAt, naked: naks(dueAt, context), free: true }, now, after);
 }
 
 /** The reason and time of a hold that no provider call led to: a rate limit of our own, or a route that is down. */
@@ -219,8 +251,8 @@ export function holdUntil(
   context: SettleContext,
 ): Notification {
   const { now } = context;
-  if (expiredBy(row, dueAt)) return cancelled(row, 'expired', now);
-  if (heldTooLong(row, dueAt, now)) return failed(row, 'held_too_long', now);
+  if (expiredBy(row, dueAt)) return giveUp(row, row.state, now, () => cancelled(row, 'expired', now));
+  if (heldTooLong(row, dueAt, now)) return giveUp(row, row.state, now, () => failed(row, 'held_too_long', now));
   return wait(row, { reason, dueAt, naked: naks(dueAt, context) }, now);
 }
 
@@ -232,23 +264,27 @@ function heldTooLong(row: Notification, until: number, now: number): boolean {
   return until - (row.state.heldSince ?? now) > MAX_HOLD;
 }
 
+const heldFor = (row: Notification, now: number): number => now - (row.state.heldSince ?? now);
+
 function naks(dueAt: number, context: SettleContext): boolean {
   return context.hasJob && dueAt - context.now <= MAX_NAK;
 }
 
-/** The report of a worker that died while it held the row: what its last provider call came to is unknown. */
+/** The report of a worker that died while it held the row: what the calls under way came to is unknown. */
 export function lostLease(row: Notification, now: number): Report | undefined {
-  const { lease, attempts, targets } = row.state;
-  const last = attempts.at(-1);
-  if (row.state.status !== 'processing' || !lease || !last) return undefined;
+  const { lease, attempts, targets, run, attempt: number, status } = row.state;
+  const underWay = attempts.filter((a) => a.run === run && a.number === number && a.endedAt === undefined);
+  if (status !== 'processing' || !lease) return undefined;
   return {
     leaseId: lease.id,
-    run: last.run,
-    number: last.number,
-    provider: last.provider,
-    endedAt: now,
-    results: last.targets
-      .filter((target) => targets[target]?.outcome === undefined)
-      .map((target) => ({ target, result: { outcome: 'unknown', code: 'worker_lost' } })),
+    run,
+    number,
+    calls: underWay.map((attempt) => ({
+      provider: attempt.provider,
+      endedAt: now,
+      results: attempt.targets
+        .filter((target) => targets[target]?.outcome === undefined)
+        .map((target) => ({ target, result: { outcome: 'unknown', code: 'worker_lost' } })),
+    })),
   };
 }

@@ -6,7 +6,7 @@ import packageJson from '../../package.json' with { type: 'json' };
 import type { Clock } from '../domain/clock.ts';
 import { faultOf } from './fault.ts';
 import type { HttpRequest, HttpResult, ResponseHeaders } from './http-call.ts';
-import { HttpPool, type HttpPoolOptions } from './http-pool.ts';
+import { HttpPool, NoFreeCall, type HttpPoolOptions } from './http-pool.ts';
 import { parseJson } from './parse-json.ts';
 import type { Check, SendResult } from './provider.ts';
 import { redactor } from './redact.ts';
@@ -101,7 +101,7 @@ export class HttpApi implements AsyncDisposable {
     if (result.kind === 'no_answer') return { outcome: 'unknown', ...told };
     // The request itself cannot be written, for example for a character in a header.
     if (code === 'UND_ERR_INVALID_ARG') return { outcome: 'permanent_failure', ...told };
-    return { outcome: 'temporary_failure', ...told, providerDown: true };
+    return { outcome: 'temporary_failure', ...told, providerDown: !(result.error instanceof NoFreeCall) };
   }
 
   /** Code and detail without credentials, control characters and excess. */
@@ -131,11 +131,10 @@ export class HttpApi implements AsyncDisposable {
     // A redirect is not followed, as credentials would go with it: the base URL is wrong.
     if (status < 400) return { outcome: 'provider_error', ...told };
     if (status === 401 || status === 403) return { outcome: 'provider_error', ...told };
-    if (status === 429 || (status === 503 && retryAfter !== undefined))
-      return { outcome: 'rate_limited', ...told, ...wait };
+    if (status === 429) return { outcome: 'rate_limited', ...told, ...wait };
     // A gateway speaks: it cannot say whether the service behind it has worked.
     if (status === 502 || status === 504) return { outcome: 'unknown', ...told };
-    if (status === 408 || status >= 500) return { outcome: 'temporary_failure', ...told, providerDown: true };
+    if (status === 408 || status >= 500) return { outcome: 'temporary_failure', ...told, ...wait, providerDown: true };
     return { outcome: 'permanent_failure', ...told };
   }
 

@@ -19,6 +19,16 @@ export interface HttpPoolOptions {
   readonly keepAlive?: number;
 }
 
+/** The limit on calls at a time was ours: nothing was found out about the service. */
+export class NoFreeCall extends Error {
+  override readonly name = 'NoFreeCall';
+  readonly code = 'no_free_call';
+
+  constructor() {
+    super('as many calls as are allowed were under way');
+  }
+}
+
 /** Milliseconds after which an address that does not answer is given up. */
 const CONNECT_TIMEOUT = 10_000;
 /** A kept connection serves a burst; kept longer, an HTTP/1.1 server's own limit could close it under a request. */
@@ -39,7 +49,7 @@ export class HttpPool implements AsyncDisposable {
   /** One request; never rejects. */
   async call(request: HttpRequest, signal: AbortSignal): Promise<HttpResult> {
     if (this.#closing.signal.aborted) return { kind: 'not_sent', error: new Error('it is closed') };
-    if (!(await this.#slots.take(signal))) return { kind: 'not_sent', error: signal.reason };
+    if (!(await this.#slots.take(signal))) return { kind: 'not_sent', error: new NoFreeCall() };
     try {
       const agent = await (this.#agent ??= this.#open());
       const limit = AbortSignal.any([signal, AbortSignal.timeout(this.#options.timeout)]);

@@ -103,8 +103,11 @@ interface Told<O extends Outcome> {
 
 export type SendResult =
   | (Told<'sent'> & { readonly messageId?: string })
-  /** `providerDown`: the fault is the service's own, not this message's: the next provider may be tried at once. */
-  | (Told<'temporary_failure'> & { readonly providerDown: boolean })
+  /**
+   * `providerDown`: the fault is the service's own, not this message's: the next provider may be tried at once.
+   * `retryAfterMs`: as long as the service asks to wait before it is asked again.
+   */
+  | (Told<'temporary_failure'> & { readonly providerDown: boolean; readonly retryAfterMs?: number })
   /** `retryAfterMs`: as long as the service asks to wait. `recipientOnly`: the limit is this target's own. */
   | (Told<'rate_limited'> & { readonly retryAfterMs?: number; readonly recipientOnly?: boolean })
   | Told<'permanent_failure'>

@@ -3,7 +3,7 @@ import { SECOND } from '../../src/domain/clock.ts';
 import type { Notification, NotificationState } from '../../src/domain/notification.ts';
 import { ABORT_GRACE } from '../../src/pipeline/call.ts';
 import { cancelNotification } from '../../src/pipeline/cancel.ts';
-import { SKEW } from '../../src/pipeline/deliver.ts';
+import { SKEW } from '../../src/pipeline/attempt.ts';
 import { RenderError } from '../../src/pipeline/render-error.ts';
 import type { SendResult } from '../../src/providers/provider.ts';
 import { eventually } from '../support/eventually.ts';

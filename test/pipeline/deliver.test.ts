@@ -7,7 +7,7 @@ import { RenderError } from '../../src/pipeline/render-error.ts';
 import { openDelivery } from '../support/fake-delivery.ts';
 import type { Delivery } from '../support/fake-delivery.ts';
 import { BUSY, DOWN, FakeProvider, SENT, UNKNOWN } from '../support/fake-provider.ts';
-import { SAMPLE_TIME, aNotification } from '../support/sample.ts';
+import { aCall, SAMPLE_TIME, aNotification } from '../support/sample.ts';
 
 const NOW = SAMPLE_TIME;
 
@@ -46,7 +46,7 @@ describe('deliver', () => {
     const provider = new FakeProvider('smtp', SENT);
     await using delivery = await openDelivery({ providers: [provider] });
     const ended = await delivery.insert(failed(aNotification(), 'rejected', NOW));
-    const leased = await delivery.insert(claim(aNotification(), { id: 'other', until: NOW + 1 }, 'smtp', NOW));
+    const leased = await delivery.insert(claim(aNotification(), { id: 'other', until: NOW + 1 }, [aCall()], NOW));
     for (const row of [ended, leased]) {
       expect(await delivery.deliver(row)).to.deep.equal({ answer: 'done' });
       expect(await stateOf(delivery, row)).to.deep.equal(row.state);
@@ -78,7 +78,11 @@ describe('deliver', () => {
   it('brings a retry back with the job when it is due within 60 s, and by the row when later', async () => {
     await using delivery = await openDelivery({
       providers: [
-        new FakeProvider('smtp', ({ message }) => ({ outcome: 'rate_limited', retryAfterMs: Number(message.to) })),
+        new FakeProvider('smtp', ({ message }) => ({
+          outcome: 'rate_limited',
+          retryAfterMs: Number(message.to),
+          recipientOnly: true,
+        })),
       ],
     });
     const short = await delivery.insert(aNotification({ state: { targets: [{ address: '60000' }] } }));

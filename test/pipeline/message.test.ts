@@ -15,6 +15,8 @@ const BASE = {
 };
 const rendered = (content: Content) => ({ content, renderedAt: NOW });
 
+const DEVICE = { kind: 'apns', token: 'to-address' } as const;
+
 describe('a message', () => {
   it('of an e-mail carries content, options and attachments', () => {
     const attachments = [{ filename: 'a.txt', content: Uint8Array.of(1), mimeType: 'text/plain' }];
@@ -32,8 +34,7 @@ describe('a message', () => {
       expiresAt: 5,
     });
     const content = rendered({ subject: 's', htmlBody: 'h', textBody: 't' });
-    const defaults = { from: { email: 'default@x.example' } };
-    expect(toMessage(spec, content, { address: 'to-address', attachments }, defaults)).to.deep.equal({
+    expect(toMessage(spec, content, { address: 'to-address', attachments })).to.deep.equal({
       ...BASE,
       ...email,
       channel: 'email',
@@ -46,14 +47,11 @@ describe('a message', () => {
     });
   });
 
-  it('of a plain e-mail has the default sender and empty lists', () => {
-    const message = toMessage(specOf({ channel: 'email' }), rendered({ subject: 's', textBody: 't' }), TARGET, {
-      from: { email: 'default@x.example', name: 'Shop' },
-    });
+  it('of a plain e-mail has empty lists, and no sender: the provider has one', () => {
+    const message = toMessage(specOf({ channel: 'email' }), rendered({ subject: 's', textBody: 't' }), TARGET);
     expect(message).to.deep.equal({
       ...BASE,
       channel: 'email',
-      from: { email: 'default@x.example', name: 'Shop' },
       cc: [],
       bcc: [],
       subject: 's',
@@ -69,7 +67,6 @@ describe('a message', () => {
       specOf({ channel: 'email', recipient }),
       rendered({ subject: 's', textBody: 't' }),
       TARGET,
-      {},
     );
     expect(message).to.have.property('toName', 'Ada Bcc: eve@x.example');
   });
@@ -77,29 +74,29 @@ describe('a message', () => {
   it('of each other channel carries what that channel sends', () => {
     const push = { title: 't', body: 'b', actions: [] };
     const cases: [Channel, Content, object][] = [
-      ['sms', { smsBody: 'm' }, { text: 'm' }],
+      ['sms', { smsBody: 'm' }, { text: 'm', coding: 'text' }],
       ['slack', { textBody: 't' }, { text: 't' }],
       ['discord', { textBody: 't' }, { text: 't' }],
-      ['push', { push }, { push }],
+      ['push', { push }, { push, device: DEVICE }],
       ['in_app', { textBody: 't' }, { text: 't' }],
       ['in_app', { subject: 's', textBody: 't' }, { title: 's', text: 't' }],
       ['webhook', { webhookBody: null }, { method: 'POST', headers: {}, body: null }],
     ];
     for (const [channel, content, expected] of cases) {
-      const message = toMessage(specOf({ channel }), rendered(content), TARGET, {});
+      const message = toMessage(specOf({ channel }), rendered(content), { ...TARGET, device: DEVICE });
       expect(message).to.deep.equal({ ...BASE, channel, ...expected });
     }
   });
 
   it('of a webhook has the method and headers asked for', () => {
     const webhook = { method: 'PUT', headers: { 'X-Shop': '1' } } as const;
-    const message = toMessage(specOf({ channel: 'webhook', webhook }), rendered({ webhookBody: { a: 1 } }), TARGET, {});
+    const message = toMessage(specOf({ channel: 'webhook', webhook }), rendered({ webhookBody: { a: 1 } }), TARGET);
     expect(message).to.deep.equal({ ...BASE, channel: 'webhook', ...webhook, body: { a: 1 } });
   });
 
   it('is not made from content that lacks what the channel sends', () => {
     for (const channel of ['email', 'sms', 'push', 'webhook', 'in_app', 'slack', 'discord'] as const) {
-      expect(() => toMessage(specOf({ channel }), rendered({}), TARGET, {}), channel).to.throw(RenderError);
+      expect(() => toMessage(specOf({ channel }), rendered({}), TARGET), channel).to.throw(RenderError);
     }
   });
 });

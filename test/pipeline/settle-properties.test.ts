@@ -8,7 +8,7 @@ import { claim, requestCancel } from '../../src/domain/transitions.ts';
 import { lostLease, settle } from '../../src/pipeline/settle.ts';
 import type { Report, SettleContext } from '../../src/pipeline/settle.ts';
 import type { SendResult } from '../../src/providers/provider.ts';
-import { SAMPLE_TIME, aNotification, withState } from '../support/sample.ts';
+import { aCallFor, SAMPLE_TIME, aNotification, withState } from '../support/sample.ts';
 
 const outcomes = fc.constantFrom(...OUTCOMES);
 const results: fc.Arbitrary<SendResult> = fc
@@ -47,12 +47,16 @@ function reportFor(row: Notification, provider: string, endedAt: number, told: r
     leaseId: row.state.lease?.id ?? '',
     run: row.state.run,
     number: row.state.attempt,
-    provider,
-    endedAt,
-    results: open.flatMap((target) => {
-      const result = told[target];
-      return result ? [{ target, result }] : [];
-    }),
+    calls: [
+      {
+        provider,
+        endedAt,
+        results: open.flatMap((target) => {
+          const result = told[target];
+          return result ? [{ target, result }] : [];
+        }),
+      },
+    ],
   };
 }
 
@@ -69,7 +73,7 @@ function checkStep(before: Notification, after: Notification, report: Report, no
   }
   if (status !== 'pending' || before.state.status === 'pending') return;
   expect(targets.some((t) => t.outcome === undefined)).to.equal(true);
-  for (const { target, result } of report.results) {
+  for (const { target, result } of report.calls.flatMap((call) => call.results)) {
     if (result.outcome !== 'rate_limited' || targets[target]?.outcome) continue;
     expect(dueAt, 'Retry-After is obeyed').to.be.at.least(now + (result.retryAfterMs ?? 0));
   }
@@ -107,7 +111,7 @@ describe('settle, whatever is told', () => {
           if (isFinal(row.state.status)) break;
           now = Math.max(now + attempt.after, row.state.dueAt);
           const context = { now, fraction: attempt.fraction, backoff: DEFAULT_BACKOFF, hasJob: true };
-          row = claim(row, { id: `lease-${index}`, until: now + 75 * SECOND }, 'smtp', now);
+          row = claim(row, { id: `lease-${index}`, until: now + 75 * SECOND }, [aCallFor(row)], now);
           const report = reportFor(row, 'smtp', now, attempt.results);
           const lost = attempt.dies ? lostLease(row, now) : undefined;
           if (attempt.cancel) row = requestCancel(row, now);
@@ -123,7 +127,7 @@ describe('settle, whatever is told', () => {
     fc.assert(
       fc.property(fc.array(outcomes, { minLength: 1, maxLength: 4 }), (told) => {
         const fresh = aNotification({ state: { targets: told.map((_, i) => ({ address: `${i}` })) } });
-        const row = claim(fresh, { id: 'lease', until: SAMPLE_TIME }, 'smtp', SAMPLE_TIME);
+        const row = claim(fresh, { id: 'lease', until: SAMPLE_TIME }, [aCallFor(fresh)], SAMPLE_TIME);
         const toResult = (outcome: Outcome): SendResult =>
           outcome === 'temporary_failure' ? { outcome, providerDown: false } : { outcome };
         const report = reportFor(row, 'smtp', SAMPLE_TIME, told.map(toResult));
@@ -148,7 +152,7 @@ describe('settle, whatever is told', () => {
       let row = aNotification({ spec: { priority } });
       let tries = 0;
       while (!isFinal(row.state.status)) {
-        row = claim(row, { id: `lease-${tries}`, until: SAMPLE_TIME }, 'smtp', SAMPLE_TIME);
+        row = claim(row, { id: `lease-${tries}`, until: SAMPLE_TIME }, [aCallFor(row)], SAMPLE_TIME);
         tries++;
         const report = reportFor(row, 'smtp', SAMPLE_TIME, [{ outcome: 'provider_error' }]);
         const next = settle(row, report, { now: SAMPLE_TIME, fraction: 0.5, backoff: DEFAULT_BACKOFF, hasJob: true });

@@ -5,9 +5,9 @@ import type { Notification, NotificationState, Outcome, Target } from '../../src
 import { DEFAULT_BACKOFF } from '../../src/domain/retry.ts';
 import { claim, failOver, failed } from '../../src/domain/transitions.ts';
 import { MAX_HOLD, MAX_NAK, absorb, holdUntil, lostLease, settle } from '../../src/pipeline/settle.ts';
-import type { Report, SettleContext } from '../../src/pipeline/settle.ts';
+import type { Report, SettleContext, Told } from '../../src/pipeline/settle.ts';
 import type { SendResult } from '../../src/providers/provider.ts';
-import { SAMPLE_TIME, aNotification, withState } from '../support/sample.ts';
+import { aCall, aCallFor, SAMPLE_TIME, aNotification, withState } from '../support/sample.ts';
 
 const NOW = SAMPLE_TIME + SECOND;
 const CONTEXT: SettleContext = { now: NOW, fraction: 0, backoff: DEFAULT_BACKOFF, hasJob: true };
@@ -58,7 +58,7 @@ function claimedRow({ multi, policy, cancelRequested, attemptsLeft }: Omit<Case,
       targets: [{ address: 'a' }, ...(multi ? [TAKEN] : [])],
     },
   });
-  return claim(row, { id: 'mine', until: NOW + 75 * SECOND }, 'smtp', SAMPLE_TIME);
+  return claim(row, { id: 'mine', until: NOW + 75 * SECOND }, [aCall()], SAMPLE_TIME);
 }
 
 function reportOf(row: Notification, ...results: readonly (readonly [number, SendResult])[]): Report {
@@ -66,10 +66,12 @@ function reportOf(row: Notification, ...results: readonly (readonly [number, Sen
     leaseId: 'mine',
     run: row.state.run,
     number: row.state.attempt,
-    provider: 'smtp',
-    endedAt: NOW,
-    results: results.map(([target, result]) => ({ target, result })),
+    calls: [toldBy('smtp', ...results)],
   };
+}
+
+function toldBy(provider: string, ...results: readonly (readonly [number, SendResult])[]): Told {
+  return { provider, endedAt: NOW, results: results.map(([target, result]) => ({ target, result })) };
 }
 
 /** What DESIGN promises for an answer that comes while the lease is held: status and reason. */
@@ -114,7 +116,8 @@ describe('settle after the lease was lost', () => {
   const statuses: Readonly<Record<string, (row: Notification) => Notification>> = {
     pending: (row) => settleWith(row, { outcome: 'unknown' }),
     queued: (row) => withState(settleWith(row, { outcome: 'unknown' }), { status: 'queued', enqueuedAt: NOW }),
-    processing: (row) => claim(settleWith(row, { outcome: 'unknown' }), { id: 'other', until: NOW + 1 }, 'smtp', NOW),
+    processing: (row) =>
+      claim(settleWith(row, { outcome: 'unknown' }), { id: 'other', until: NOW + 1 }, [aCall()], NOW),
     failed: (row) => failed(row, 'poisoned', NOW),
     cancelled: (row) => settleWith(withState(row, { cancelRequested: true }), { outcome: 'unknown' }),
     sent: (row) => settleWith(row, { outcome: 'sent' }),
@@ -147,7 +150,7 @@ describe('settle after the lease was lost', () => {
     const row = claim(
       aNotification({ state: { targets: [{ address: 'a' }, { address: 'b' }] } }),
       { id: 'mine', until: NOW },
-      'smtp',
+      [aCall('smtp', [0, 1])],
       NOW,
     );
     const given = failed(row, 'attempts_exhausted', NOW);
@@ -165,7 +168,7 @@ describe('settle after the lease was lost', () => {
 
   it('adds what came late to what was said before in that attempt', () => {
     const both = aNotification({ state: { targets: [{ address: 'a' }, { address: 'b' }] } });
-    const row = claim(both, { id: 'mine', until: NOW }, 'smtp', NOW);
+    const row = claim(both, { id: 'mine', until: NOW }, [aCallFor(both)], NOW);
     const waiting = settle(row, reportOf(row, [0, { outcome: 'unknown' }], [1, { outcome: 'unknown' }]), CONTEXT);
     const next = waiting && settle(waiting, reportOf(row, [1, { outcome: 'sent' }]), CONTEXT);
     expect(next?.state.attempts.at(-1)?.results).to.deep.equal([
@@ -191,7 +194,7 @@ describe('settle and waiting', () => {
 
   it('waits for the longer of back-off and Retry-After when only some targets were rate limited', () => {
     const both = aNotification({ state: { targets: [{ address: 'a' }, { address: 'b' }] } });
-    const row = claim(both, { id: 'mine', until: NOW }, 'smtp', NOW);
+    const row = claim(both, { id: 'mine', until: NOW }, [aCallFor(both)], NOW);
     const wait = (retryAfterMs: number): NotificationState =>
       settled(row, reportOf(row, [0, { outcome: 'rate_limited', retryAfterMs }], [1, { outcome: 'unknown' }]));
     expect(wait(HOUR)).to.include({ reason: 'retrying', attempt: 1, dueAt: NOW + HOUR });
@@ -271,20 +274,35 @@ describe('settle and waiting', () => {
 describe('a lost lease', () => {
   it('leaves what the last provider was asked for unknown, and nothing else', () => {
     const targets: readonly Target[] = [{ address: 'a' }, { address: 'b' }, { address: 'c' }];
-    const row = claim(aNotification({ state: { targets } }), { id: 'mine', until: NOW }, 'first', SAMPLE_TIME);
-    const first = {
-      ...reportOf(
-        row,
-        [0, { outcome: 'sent' }],
-        [1, { outcome: 'provider_error' }],
-        [2, { outcome: 'invalid_recipient' }],
-      ),
-      provider: 'first',
-    };
-    const moved = failOver(row, absorb(row, first), { provider: 'second', targets: [1] }, NOW);
+    const row = claim(
+      aNotification({ state: { targets } }),
+      { id: 'mine', until: NOW },
+      [aCall('first', [0, 1, 2])],
+      SAMPLE_TIME,
+    );
+    const told = toldBy(
+      'first',
+      [0, { outcome: 'sent' }],
+      [1, { outcome: 'provider_error' }],
+      [2, { outcome: 'invalid_recipient' }],
+    );
+    const first = { ...reportOf(row), calls: [told] };
+    const moved = failOver(row, absorb(row, first), [aCall('second', [1])], NOW);
     const report = lostLease(moved, NOW + SECOND);
-    expect(report).to.deep.include({ leaseId: 'mine', provider: 'second', number: 1, run: 1 });
-    expect(report?.results.map((r) => [r.target, r.result.outcome])).to.deep.equal([[1, 'unknown']]);
+    expect(report).to.deep.include({ leaseId: 'mine', number: 1, run: 1 });
+    expect(report?.calls.map(({ provider }) => provider)).to.deep.equal(['second']);
+    expect(report?.calls[0]?.results.map((r) => [r.target, r.result.outcome])).to.deep.equal([[1, 'unknown']]);
+  });
+
+  it('leaves what each of several providers was asked for unknown', () => {
+    const targets: readonly Target[] = [{ address: 'a' }, { address: 'b' }];
+    const calls = [aCall('fcm', [0]), aCall('apns', [1])];
+    const row = claim(aNotification({ state: { targets } }), { id: 'mine', until: NOW }, calls, SAMPLE_TIME);
+    const report = lostLease(row, NOW + SECOND);
+    expect(report?.calls.map(({ provider, results }) => [provider, results.map((r) => r.target)])).to.deep.equal([
+      ['fcm', [0]],
+      ['apns', [1]],
+    ]);
   });
 
   for (const [policy, end] of [

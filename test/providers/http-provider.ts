@@ -45,6 +45,7 @@ export function describeHttpProvider(subject: HttpSubject): void {
       ['429 with seconds', { status: 429, headers: { 'retry-after': '7' }, body: '{}' }, waits(7_000)],
       ['500', { status: 500, body: '{}' }, providerDown],
       ['503', { status: 503, body: '{}' }, providerDown],
+      ['503 with seconds', { status: 503, headers: { 'retry-after': '7' }, body: '{}' }, downFor(7_000)],
       ['502', { status: 502, body: '<html>' }, outcome('unknown')],
       ['504', { status: 504, body: '' }, outcome('unknown')],
       ['413', { status: 413, body: '{}' }, outcome('permanent_failure')],
@@ -93,6 +94,13 @@ export const waits =
   (ms: number) =>
   (result: SendResult): void => {
     expect(result).to.include({ outcome: 'rate_limited', retryAfterMs: ms });
+  };
+
+/** The provider's own fault: the next one may be asked at once, this one not before its time. */
+export const downFor =
+  (ms: number) =>
+  (result: SendResult): void => {
+    expect(result).to.include({ outcome: 'temporary_failure', providerDown: true, retryAfterMs: ms });
   };
 
 export const providerDown = (result: SendResult): void => {

@@ -8,8 +8,9 @@ import type { Delivered, DelivererOptions } from '../../src/pipeline/deliver.ts'
 import { hintFor } from '../../src/pipeline/dispatch.ts';
 import { Limiter } from '../../src/pipeline/limit.ts';
 import type { RateLimit } from '../../src/pipeline/limit.ts';
-import type { EmailMessage, Provider } from '../../src/providers/provider.ts';
+import type { EmailMessage, Provider, Route } from '../../src/providers/provider.ts';
 import { FakeJob } from './fake-queue.ts';
+import { aRoute, openRouter } from './fake-router.ts';
 import { openPipeline } from './fake-pipeline.ts';
 import type { Pipeline, PipelineFaults } from './fake-pipeline.ts';
 import { aRendered } from './sample.ts';
@@ -17,7 +18,7 @@ import { aRendered } from './sample.ts';
 export const LEASE = 75 * SECOND;
 
 export interface DeliverySetup extends PipelineFaults, Partial<Pick<DelivererOptions, 'render' | 'signal'>> {
-  readonly providers: readonly Provider[];
+  readonly providers: readonly (Provider | Route)[];
   readonly limit?: RateLimit;
   /** Of the real clock, as the abort of an attempt is a real timer. Default: none in a test's time. */
   readonly attemptDeadline?: number;
@@ -42,10 +43,13 @@ export async function openDelivery(setup: DeliverySetup): Promise<Delivery> {
   const pipeline = await openPipeline(setup);
   const { clock, storage } = pipeline;
   const limits = new Map(setup.limit ? [['email', setup.limit] as const] : []);
+  const routesOf = (): Route[] => setup.providers.map((one) => ('provider' in one ? one : aRoute(one)));
   const deliverer = new Deliverer({
     ...pipeline,
     limiter: new Limiter(limits, storage, clock),
-    providers: () => setup.providers,
+    router: openRouter(pipeline, routesOf(), { routes: routesOf }),
+    suppressFrom: (row, provider, target, result) => pipeline.receipts.suppressFrom(row, provider, target, result),
+    onSettled: ({ spec }) => pipeline.receipts.applyTo([spec.id]),
     render: setup.render ?? (() => aRendered()),
     compose: async (row, _rendered, target) => aMessage(row, target),
     random: systemRandom,

@@ -1,7 +1,9 @@
 /** What the steps of the pipeline stand on: a real store and feed, a queue and a clock that the test drives. */
 import { Dispatcher } from '../../src/pipeline/dispatch.ts';
 import { Publisher } from '../../src/pipeline/publish.ts';
+import { Receipts } from '../../src/pipeline/receipts.ts';
 import { Rows } from '../../src/pipeline/rows.ts';
+import { Suppressor } from '../../src/pipeline/suppress.ts';
 import type { Notification } from '../../src/domain/notification.ts';
 import type { Events } from '../../src/events.ts';
 import type { Feed, FeedEvent } from '../../src/feed/feed.ts';
@@ -30,6 +32,8 @@ export interface Pipeline extends AsyncDisposable {
   readonly publisher: Publisher;
   readonly rows: Rows;
   readonly dispatcher: Dispatcher;
+  readonly suppressor: Suppressor;
+  readonly receipts: Receipts;
   /** The row as the store has it, past every fault. */
   stored(id: string): Promise<Notification>;
   /** Every event in the feed, past every fault. */
@@ -49,6 +53,8 @@ export async function openPipeline(faults: PipelineFaults = {}, maxOutbox: numbe
   const publisher = opening.use(new Publisher({ feed, storage, clock, events }));
   const rows = new Rows(storage, publisher);
   const dispatcher = opening.use(new Dispatcher({ queue, storage, clock, events, maxOutbox }));
+  const suppressor = new Suppressor({ storage, clock, secret: 'a secret' });
+  const receipts = opening.use(new Receipts({ storage, rows, suppressor, clock, events }));
   const owned = opening.move();
   return {
     clock,
@@ -60,6 +66,8 @@ export async function openPipeline(faults: PipelineFaults = {}, maxOutbox: numbe
     publisher,
     rows,
     dispatcher,
+    suppressor,
+    receipts,
     async stored(id) {
       const [row] = await store.storage.find([id]);
       if (!row) throw new Error(`no row ${id}`);

@@ -4,7 +4,7 @@ import type { PushMessage, SendResult } from '../../../src/providers/provider.ts
 import { apns } from '../../../src/providers/push/apns.ts';
 import { startApns, type StartedApns } from '../../support/start-apns.ts';
 import { KEY } from '../conformance.ts';
-import { describeHttpProvider, outcome, providerDown, waits } from '../http-provider.ts';
+import { describeHttpProvider, downFor, outcome, providerDown } from '../http-provider.ts';
 import { push } from '../messages.ts';
 import {
   ACCEPTED,
@@ -99,7 +99,7 @@ describeHttpProvider({
     ['InternalServerError', reason(500, 'InternalServerError'), providerDown],
     ['ServiceUnavailable', reason(503, 'ServiceUnavailable'), providerDown],
     ['Shutdown', reason(503, 'Shutdown'), providerDown],
-    ['Shutdown with a time', reason(503, 'Shutdown', {}, { 'retry-after': '5' }), waits(5_000)],
+    ['Shutdown with a time', reason(503, 'Shutdown', {}, { 'retry-after': '5' }), downFor(5_000)],
     ['a success of another kind', { status: 202, body: '' }, outcome('unknown')],
   ],
 });

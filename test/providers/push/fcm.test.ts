@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { fcm } from '../../../src/providers/push/fcm.ts';
 import type { SendResult } from '../../../src/providers/provider.ts';
-import { answered, describeHttpProvider, outcome, providerDown, type HttpSubject } from '../http-provider.ts';
+import { downFor, answered, describeHttpProvider, outcome, providerDown, type HttpSubject } from '../http-provider.ts';
 import { push } from '../messages.ts';
 import { ACCESS_TOKEN, fcmError, grant, isTokenRequest, settingsAt } from './fcm-service.ts';
 
@@ -114,7 +114,7 @@ const subject: HttpSubject = {
     [
       'UNAVAILABLE with a time',
       fcmError({ status: 503, code: 'UNAVAILABLE', errorCode: 'UNAVAILABLE', retryAfter: '12' }),
-      (result) => expect(result).to.include({ outcome: 'rate_limited', code: 'UNAVAILABLE', retryAfterMs: 12_000 }),
+      downFor(12_000),
     ],
     ['INTERNAL', fcmError({ status: 500, code: 'INTERNAL', errorCode: 'INTERNAL' }), providerDown],
   ],
