@@ -2,7 +2,8 @@
  * The business events: one function for each holds what the log says of it. Fields are ids and words of closed lists;
  * functions that are given a notification take from it what is neither an address nor content.
  */
-import type { NotificationSpec, NotificationState, Outcome } from './domain/notification.ts';
+import type { Channel, NotificationSpec, NotificationState, Outcome } from './domain/notification.ts';
+import type { Receipt, ReceiptKind } from './domain/receipt.ts';
 import { describeError } from './log.ts';
 import type { Log } from './log.ts';
 
@@ -23,6 +24,11 @@ export interface StartFacts {
   readonly http: string;
 }
 
+export interface ProviderFacts {
+  readonly channel: Channel;
+  readonly name: string;
+}
+
 /** None of these throws. */
 export interface Events {
   started(facts: StartFacts): void;
@@ -34,6 +40,16 @@ export interface Events {
     results: readonly { readonly target: number; readonly result: { readonly outcome: Outcome } }[],
     durationMs: number,
   ): void;
+  /** Too many faults in a row: the provider is left alone for a while. */
+  circuitOpened(provider: ProviderFacts, openMs: number): void;
+  circuitClosed(provider: ProviderFacts): void;
+  /** A provider reported what became of a notification, and the row says so now. */
+  receiptApplied(spec: NotificationSpec, state: NotificationState, receipt: Receipt): void;
+  /** A receipt found no notification that it fits, for as long as receipts wait. */
+  receiptDropped(receipt: { readonly id: string; readonly kind: ReceiptKind; readonly provider: string }): void;
+  /** Somebody called that is not the provider, or not now. Nothing was changed. */
+  callbackRefused(provider: string, why: string): void;
+  callbackFailed(provider: string, error: unknown): void;
   /** A step of the delivery of one notification threw what nobody expected. */
   deliveryFailed(id: string, error: unknown): void;
   /** A hint that cannot be read was dropped; its row brings itself back. */
@@ -76,6 +92,24 @@ export function createEvents(log: Log, now: () => number = Date.now): Events {
       if (outcomes.every((outcome) => outcome === 'sent')) log.debug(fields, 'a provider took it');
       else log.info(fields, 'an attempt did not reach every target');
     },
+    circuitOpened: ({ channel, name }, openMs) =>
+      log.warn({ event: 'circuit_opened', channel, provider: name, openMs }, 'a provider is left alone for a while'),
+    circuitClosed: ({ channel, name }) =>
+      log.info({ event: 'circuit_closed', channel, provider: name }, 'a provider works again'),
+    receiptApplied: (spec, state, { kind, provider }) =>
+      log.debug({ event: 'receipt_applied', ...about(spec), ...where(state), kind, provider }, 'a provider reported'),
+    receiptDropped: ({ id, kind, provider }) =>
+      log.warn({ event: 'receipt_dropped', receipt: id, kind, provider }, 'a report fits no notification'),
+    // Anybody can call, as often as they like.
+    callbackRefused: (provider, why) =>
+      seldom(
+        `callback_refused ${provider}`,
+        { event: 'callback_refused', provider, why },
+        undefined,
+        'a callback was refused; it changed nothing',
+      ),
+    callbackFailed: (provider, error) =>
+      log.error({ event: 'callback_failed', provider, err: describeError(error) }, 'a callback could not be taken'),
     deliveryFailed: (id, error) =>
       log.error({ event: 'delivery_failed', id, err: describeError(error) }, 'a delivery broke off'),
     invalidJob: (error) =>

@@ -34,6 +34,7 @@ const state: NotificationState = {
   cancelRequested: false,
   targets: [{ address: 'ana@private.example' }],
   attempts: [],
+  receipts: [],
   history: [],
   updatedAt: 0,
 };

@@ -360,10 +360,13 @@ export function receive(row: Notification, target: number, receipt: Receipt, now
     if (receipt.kind === 'sent') return sent(row, after, now, receipt);
     return receive(sent(row, after, now), target, receipt, now);
   }
-  return step(row, now, { to: statusAfter(row.state.status, receipt.kind), receipt, provider });
+  // One of another provider, asked in vain or with an unknown outcome, cannot say that this one's has not arrived.
+  const by = row.state.targets[target]?.provider;
+  const isOthers = by !== undefined && by !== provider;
+  return step(row, now, { to: statusAfter(row.state.status, receipt.kind, isOthers), receipt, provider });
 }
 
-function statusAfter(status: Status, kind: ReceiptKind): Status {
-  if (CAME_BACK.has(kind)) return 'bounced';
+function statusAfter(status: Status, kind: ReceiptKind, isOthers: boolean): Status {
+  if (CAME_BACK.has(kind)) return isOthers ? status : 'bounced';
   return status === 'sent' && ARRIVED.has(kind) ? 'delivered' : status;
 }

@@ -10,6 +10,7 @@
  * - A subscriber sees every event after the moment it subscribed, once or more, in order, over outages of the server too.
  */
 import type { Channel, Reason, Status } from '../domain/notification.ts';
+import type { ReceiptKind } from '../domain/receipt.ts';
 
 /** Ids only: no address, no content. */
 export interface FeedEvent {
@@ -25,6 +26,8 @@ export interface FeedEvent {
   readonly reason?: Reason;
   readonly attempt: number;
   readonly provider?: string;
+  /** The provider's report that led to it. */
+  readonly receipt?: ReceiptKind;
 }
 
 export interface StoredEvent {

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import type { Clock } from '../domain/clock.ts';
 import type { Random } from '../domain/id.ts';
 import { addressesOf } from '../domain/notification.ts';
-import type { Channel, Notification, Reason, Status } from '../domain/notification.ts';
+import type { Channel, Notification, NotificationSpec, Reason, Status } from '../domain/notification.ts';
 import { encodeToken } from '../domain/token.ts';
 import { begin } from '../domain/transitions.ts';
 import type { Beginning } from '../domain/transitions.ts';
@@ -19,7 +19,10 @@ import type { Verdict } from './decide.ts';
 import type { Dispatcher } from './dispatch.ts';
 import { resolve } from './resolve.ts';
 import type { ContentCheck, NotificationRequest } from './resolve.ts';
+import type { Router } from './route.ts';
 import type { Rows } from './rows.ts';
+import { reasonToStop } from './suppress.ts';
+import type { Suppressor } from './suppress.ts';
 
 export interface SendRequest {
   readonly tenant: string;
@@ -47,7 +50,8 @@ export interface AcceptorOptions {
   readonly random: Random;
   readonly events: Events;
   readonly checkContent: ContentCheck;
-  readonly hasProvider: (channel: Channel) => boolean;
+  readonly router: Router;
+  readonly suppressor: Suppressor;
   /** How long an idempotency key stands for its request, milliseconds. */
   readonly keyLife: number;
 }
@@ -102,20 +106,20 @@ export class Acceptor {
 
   /** Each is accepted or refused on its own. The sends share their writes. */
   async accept(sends: readonly SendRequest[]): Promise<(Accepted | CarillonError)[]> {
-    const drafts = sends.map((send) => refusable(() => this.#draft(send)));
+    const drafts = await Promise.all(sends.map((send) => refusable(() => this.#draft(send))));
     const keyed = await this.#reserveKeys(drafts);
     return this.#store(keyed);
   }
 
   /** Everything that can be refused without a write. */
-  #draft(send: SendRequest): Draft {
+  async #draft(send: SendRequest): Promise<Draft> {
     const { clock, random, feed, keyLife } = this.#options;
     const now = clock.now();
     const { tenant, request, idempotencyKey } = send;
     const groupId = random.id(now);
     const ids = request.channels.map(() => random.id(now));
     const watchToken = encodeToken({ feed: feed.id, seq: feed.lastSeen });
-    const rows = this.#rows(send, { groupId, ids }, now);
+    const rows = await this.#rows(send, { groupId, ids }, now);
     const key = idempotencyKey
       ? {
           tenant,
@@ -131,14 +135,28 @@ export class Acceptor {
     return { send, key, groupId, watchToken, repeat: false, rows };
   }
 
-  #rows(send: SendRequest, ids: { groupId: string; ids: readonly string[] }, now: number): Notification[] {
-    const { checkContent, hasProvider, dispatcher } = this.#options;
-    const specs = resolve(send.request, { tenant: send.tenant, ...ids }, now, checkContent);
-    return specs.map((spec) => {
-      const how = beginning(decide(spec, { now, hasProvider: hasProvider(spec.channel) }));
-      if (how.status === 'queued') dispatcher.admit({ channel: spec.channel, priority: spec.priority });
-      return begin(spec, addressesOf(spec.recipient, spec.channel), how, now);
-    });
+  async #rows(
+    send: SendRequest,
+    ids: { readonly groupId: string; readonly ids: readonly string[] },
+    now: number,
+  ): Promise<Notification[]> {
+    const specs = resolve(send.request, { tenant: send.tenant, ...ids }, now, this.#options.checkContent);
+    return await Promise.all(specs.map((spec) => this.#row(spec, now)));
+  }
+
+  async #row(spec: NotificationSpec, now: number): Promise<Notification> {
+    const { router, suppressor, dispatcher } = this.#options;
+    const addresses = addressesOf(spec.recipient, spec.channel);
+    const stops = await suppressor.stops(spec, addresses);
+    const targets = addresses.map((address, index) =>
+      stops[index] ? { address, outcome: 'suppressed' as const } : { address },
+    );
+    const open = addresses.filter((_, index) => !stops[index]);
+    const hasProvider = open.some((address) => router.serves(spec, address));
+    const stopped = open.length === 0 && stops.length > 0 ? reasonToStop(stops) : undefined;
+    const how = beginning(decide(spec, { now, hasProvider, ...(stopped && { stopped }) }));
+    if (how.status === 'queued') dispatcher.admit({ channel: spec.channel, priority: spec.priority });
+    return begin(spec, targets, how, now);
   }
 
   /** The key record comes before the rows, so that a repeat finishes what a crash left half done. */
@@ -152,21 +170,23 @@ export class Acceptor {
       const error = CarillonError.from(thrown);
       return drafts.map((d) => (d instanceof CarillonError || !d.key ? d : error));
     }
-    return drafts.map((draft) => {
-      if (draft instanceof CarillonError || !draft.key) return draft;
-      const record = stored.shift();
-      if (!record) throw new Error('reserveKeys answered fewer records than it was asked for');
-      return refusable(() => this.#underKey(draft, record));
-    });
+    return await Promise.all(
+      drafts.map(async (draft) => {
+        if (draft instanceof CarillonError || !draft.key) return draft;
+        const record = stored.shift();
+        if (!record) throw new Error('reserveKeys answered fewer records than it was asked for');
+        return refusable(() => this.#underKey(draft, record));
+      }),
+    );
   }
 
-  #underKey(draft: Draft, record: KeyRecord): Draft {
+  async #underKey(draft: Draft, record: KeyRecord): Promise<Draft> {
     if (record.fingerprint !== draft.key?.fingerprint) {
       throw new CarillonError('IDEMPOTENCY_KEY_REUSED', 'this idempotency key belongs to another request');
     }
     if (record.groupId === draft.groupId) return draft;
     // A repeat: the same rows under the ids set aside by the first call.
-    const rows = this.#rows(draft.send, { groupId: record.groupId, ids: record.ids }, record.createdAt);
+    const rows = await this.#rows(draft.send, { groupId: record.groupId, ids: record.ids }, record.createdAt);
     return { ...draft, groupId: record.groupId, watchToken: record.watchToken, repeat: true, rows };
   }
 
@@ -218,9 +238,9 @@ function only<T>([result]: readonly T[]): T {
   return result;
 }
 
-function refusable<T>(run: () => T): T | CarillonError {
+async function refusable<T>(run: () => Promise<T>): Promise<T | CarillonError> {
   try {
-    return run();
+    return await run();
   } catch (thrown) {
     return CarillonError.from(thrown);
   }

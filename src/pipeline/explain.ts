@@ -1,11 +1,15 @@
 import type { Clock } from '../domain/clock.ts';
 import type { Random } from '../domain/id.ts';
+import { addressesOf } from '../domain/notification.ts';
 import type { Channel, NotificationSpec, RenderedContent } from '../domain/notification.ts';
 import { decide } from './decide.ts';
 import type { Verdict } from './decide.ts';
 import { RenderError } from './render-error.ts';
 import { resolve } from './resolve.ts';
 import type { ContentCheck, NotificationRequest } from './resolve.ts';
+import type { Router } from './route.ts';
+import { reasonToStop } from './suppress.ts';
+import type { Suppressor } from './suppress.ts';
 
 export interface Explanation {
   readonly channel: Channel;
@@ -21,21 +25,32 @@ export interface ExplainOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly checkContent: ContentCheck;
-  readonly providers: (channel: Channel) => readonly { readonly name: string }[];
+  readonly router: Router;
+  readonly suppressor: Suppressor;
   readonly render: (spec: NotificationSpec, now: number) => RenderedContent;
 }
 
 /** Takes the decisions of a send and tells them. Stores nothing; bad input is refused as a send refuses it. */
-export function explain(tenant: string, request: NotificationRequest, options: ExplainOptions): Explanation[] {
+export async function explain(
+  tenant: string,
+  request: NotificationRequest,
+  options: ExplainOptions,
+): Promise<Explanation[]> {
   const { clock, random, checkContent } = options;
   const now = clock.now();
   const ids = { tenant, groupId: random.id(now), ids: request.channels.map(() => random.id(now)) };
-  return resolve(request, ids, now, checkContent).map((spec) => explainOne(spec, now, options));
+  const specs = resolve(request, ids, now, checkContent);
+  return await Promise.all(specs.map((spec) => explainOne(spec, now, options)));
 }
 
-function explainOne(spec: NotificationSpec, now: number, options: ExplainOptions): Explanation {
-  const providers = options.providers(spec.channel).map((provider) => provider.name);
-  const verdict = decide(spec, { now, hasProvider: providers.length > 0 });
+async function explainOne(spec: NotificationSpec, now: number, options: ExplainOptions): Promise<Explanation> {
+  const addresses = addressesOf(spec.recipient, spec.channel);
+  const stops = await options.suppressor.stops(spec, addresses);
+  const open = addresses.filter((_, index) => !stops[index]);
+  const names = open.flatMap((address) => options.router.order(spec, address).map(({ name }) => name));
+  const providers = [...new Set(names)];
+  const stopped = open.length === 0 && stops.length > 0 ? reasonToStop(stops) : undefined;
+  const verdict = decide(spec, { now, hasProvider: providers.length > 0, ...(stopped && { stopped }) });
   const base = { channel: spec.channel, providers };
   try {
     return { ...base, verdict, rendered: options.render(spec, now) };

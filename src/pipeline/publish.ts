@@ -192,5 +192,6 @@ function toEvent({ spec }: Notification, t: Transition): FeedEvent {
     ...(t.reason && { reason: t.reason }),
     attempt: t.attempt ?? 0,
     ...(t.provider && { provider: t.provider }),
+    ...(t.receipt && { receipt: t.receipt }),
   };
 }

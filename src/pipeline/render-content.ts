@@ -1,13 +1,12 @@
 /** What the content of each channel consists of, wherever it comes from. */
-import type { Channel, Content, JsonObject, PushData } from '../domain/notification.ts';
+import type { Channel, Content, JsonObject, PushData, SmsOptions } from '../domain/notification.ts';
+import { smsSize } from '../domain/sms.ts';
 import type { FieldViolation } from '../errors.ts';
 import { textFromHtml } from './render-text.ts';
 
 /** RFC 5322, 2.1.1: a line of a mail. */
 export const MAX_SUBJECT_CHARS = 998;
 export const MAX_BODY_BYTES = 1_048_576;
-/** Twilio's and most other services' limit for one text message of several segments. */
-export const MAX_SMS_CHARS = 1_600;
 const MAX_PUSH_TITLE_CHARS = 256;
 const MAX_PUSH_BODY_CHARS = 4_096;
 
@@ -52,8 +51,27 @@ function checkPush(push: PushData | undefined): FieldViolation[] {
   ];
 }
 
-/** What keeps the content from being sent on the channel; fields are named as in the API's Content. */
-export function checkContent(channel: Channel, content: Content): readonly FieldViolation[] {
+/** The text of a text message stands in `smsBody`, or in `textBody` where there is no other. */
+const smsText = ({ smsBody, textBody }: Content): string => smsBody ?? textBody ?? '';
+
+function checkSms(content: Content, type: SmsOptions['type']): FieldViolation[] {
+  const text = smsText(content);
+  if (isBlank(text)) return need('sms_body', true);
+  const size = smsSize(text, type);
+  const field = content.smsBody === undefined ? 'text_body' : 'sms_body';
+  return 'fault' in size ? [{ field, description: size.fault }] : [];
+}
+
+/**
+ * What keeps the content from being sent on the channel; fields are named as in the API's Content.
+ *
+ * @param smsType how a text message is to be coded; `auto` takes any text
+ */
+export function checkContent(
+  channel: Channel,
+  content: Content,
+  smsType: SmsOptions['type'] = 'auto',
+): readonly FieldViolation[] {
   switch (channel) {
     case 'email':
       return [
@@ -63,11 +81,8 @@ export function checkContent(channel: Channel, content: Content): readonly Field
         ...checkBody('html_body', content.htmlBody),
         ...checkBody('text_body', content.textBody),
       ];
-    case 'sms': {
-      const field = content.smsBody === undefined ? 'text_body' : 'sms_body';
-      const text = content.smsBody ?? content.textBody;
-      return [...need('sms_body', isBlank(text)), ...checkText(field, text, MAX_SMS_CHARS)];
-    }
+    case 'sms':
+      return checkSms(content, smsType);
     case 'push':
       return checkPush(content.push);
     case 'in_app':
@@ -100,7 +115,7 @@ export function completeContent(channel: Channel, content: Content): Content {
     case 'email':
       return completeEmail(content);
     case 'sms':
-      return { smsBody: content.smsBody ?? textBody ?? '' };
+      return { smsBody: smsText(content) };
     case 'push':
       return push ? { push } : {};
     case 'in_app':

@@ -1,5 +1,6 @@
 /** From what the caller asked for to what is sent: the caller's own content as it is, or a template with the data. */
-import type { Channel, Content, JsonObject, NotificationSpec, RenderedContent } from '../domain/notification.ts';
+import type { Content, JsonObject, NotificationSpec, RenderedContent, SmsOptions } from '../domain/notification.ts';
+import { smsSize } from '../domain/sms.ts';
 import { CarillonError } from '../errors.ts';
 import type { FieldViolation } from '../errors.ts';
 import { checkContent, checkDataSize, completeContent } from './render-content.ts';
@@ -59,7 +60,7 @@ export class Renderer {
     const fields = [
       ...this.#checkPlace(spec),
       ...(spec.data === undefined ? [] : checkDataSize(spec.data)),
-      ...(source.kind === 'content' ? contentViolations(spec.channel, source.content) : []),
+      ...(source.kind === 'content' ? contentViolations(spec, source.content) : []),
     ];
     if (fields.length > 0) throw refused('INVALID_FIELD', fields);
     const data = source.kind === 'template' ? source.template.checkData(spec.data ?? {}) : [];
@@ -71,7 +72,7 @@ export class Renderer {
     const source = this.#source(spec);
     switch (source.kind) {
       case 'content':
-        return { content: this.#complete(spec, source.content), renderedAt: now };
+        return { ...this.#complete(spec, source.content), renderedAt: now };
       case 'data':
         return { content: { webhookBody: webhookBody(spec) }, renderedAt: now };
       case 'template':
@@ -93,10 +94,14 @@ export class Renderer {
     return spec.recipient.locale ?? this.#options.defaultLocale;
   }
 
-  #complete(spec: NotificationSpec, content: Content): Content {
-    const [violation] = checkContent(spec.channel, content);
+  #complete(spec: NotificationSpec, content: Content): Sized {
+    const [violation] = checkContent(spec.channel, content, smsType(spec));
     if (violation) throw new RenderError(`content.${violation.field} ${violation.description}`);
-    return completeContent(spec.channel, spec.channel === 'webhook' ? withWebhookBody(spec, content) : content);
+    const complete = completeContent(
+      spec.channel,
+      spec.channel === 'webhook' ? withWebhookBody(spec, content) : content,
+    );
+    return sized(spec, complete);
   }
 
   #renderTemplate(spec: NotificationSpec, template: Template, now: number): RenderedContent {
@@ -111,7 +116,7 @@ export class Renderer {
       now,
     });
     const { id, version, locale } = template;
-    return { content, templateId: id, templateVersion: version, locale, renderedAt: now };
+    return { ...sized(spec, content, id), templateId: id, templateVersion: version, locale, renderedAt: now };
   }
 
   /** Numbers and dates are written for the recipient's locale and time zone, which Intl has to know. */
@@ -136,8 +141,24 @@ export class Renderer {
   }
 }
 
-function contentViolations(channel: Channel, content: Content): FieldViolation[] {
-  return checkContent(channel, content).map(({ field, description }) => ({
+type Sized = Pick<RenderedContent, 'content' | 'sms'>;
+
+const smsType = (spec: NotificationSpec): SmsOptions['type'] => spec.sms?.type ?? 'auto';
+
+/**
+ * The content with its size, where it is a text message.
+ *
+ * @param source what it was made from
+ */
+function sized(spec: NotificationSpec, content: Content, source?: string): Sized {
+  if (spec.channel !== 'sms') return { content };
+  const sms = smsSize(content.smsBody ?? '', smsType(spec));
+  if ('fault' in sms) throw new RenderError(`sms_body ${sms.fault}`, source === undefined ? {} : { source });
+  return { content, sms };
+}
+
+function contentViolations(spec: NotificationSpec, content: Content): FieldViolation[] {
+  return checkContent(spec.channel, content, smsType(spec)).map(({ field, description }) => ({
     field: `notification.content.${field}`,
     description,
   }));

@@ -2,6 +2,8 @@
  * From what a caller asked for to one spec per channel. Checks what the proto's own rules cannot: addresses, times, headers,
  * the size of all attachments, and through `checkContent` the template and its data. Nothing is stored before it holds.
  */
+// The least metadata: a country's lengths tell what is possible, and its patterns what is valid, which is not asked here.
+import { isPossiblePhoneNumber } from 'libphonenumber-js/min';
 import { DAY } from '../domain/clock.ts';
 import { addressesOf } from '../domain/notification.ts';
 import type { Attachment, Channel, NotificationSpec } from '../domain/notification.ts';
@@ -52,7 +54,7 @@ export function resolve(
   checkContent: ContentCheck,
 ): NotificationSpec[] {
   checkRequest(request, now);
-  const { channels, attachments, email, webhook, ...shared } = request;
+  const { channels, attachments, email, webhook, sms, ...shared } = request;
   return channels.map((channel, index) => {
     const id = ids[index];
     if (id === undefined) throw new Error('one id per channel is needed');
@@ -64,6 +66,7 @@ export function resolve(
       channel,
       ...(channel === 'email' && email && { email }),
       ...(channel === 'webhook' && webhook && { webhook }),
+      ...(channel === 'sms' && sms && { sms }),
       attachmentCount: channel === 'email' ? attachments.length : 0,
       createdAt: now,
     };
@@ -76,6 +79,7 @@ function checkRequest(request: NotificationRequest, now: number): void {
   for (const channel of request.channels) {
     if (addressesOf(request.recipient, channel).length === 0) throw missingAddress(channel);
   }
+  checkPhone(request);
   checkTimes(request, now);
   checkAttachments(request);
   checkHeaders('notification.email.headers', request.email?.headers, isReservedEmailHeader);
@@ -88,6 +92,16 @@ function missingAddress(channel: Channel): CarillonError {
     violations: [{ field, description: `is needed for the channel ${channel}` }],
     metadata: { channel },
   });
+}
+
+/**
+ * A number that no country's plan has room for. Whether it is in use is not asked: plans grow faster than their lists, and
+ * numbers set aside for tests and films are sent to in sandboxes.
+ */
+function checkPhone({ channels, recipient: { phone } }: NotificationRequest): void {
+  if (phone !== undefined && channels.includes('sms') && !isPossiblePhoneNumber(phone)) {
+    throw invalidField('notification.recipient.phone', 'has a length or country code that no phone number has');
+  }
 }
 
 function checkTimes({ scheduledFor, expiresAt }: NotificationRequest, now: number): void {

@@ -1,10 +1,12 @@
 /**
- * Takes away what is old, in small steps: content of settled notifications, later the rows, and idempotency keys that ended.
+ * Takes away what is old, in small steps: content of settled notifications, later the rows, idempotency keys that ended, and
+ * receipts.
  */
 import type { Clock } from '../domain/clock.ts';
 import { DAY } from '../domain/clock.ts';
 import { firstIdAt } from '../domain/id.ts';
 import type { Storage } from '../storage/storage.ts';
+import type { Receipts } from './receipts.ts';
 
 const STEP = 500;
 /** Below every id there is. */
@@ -12,6 +14,7 @@ const FIRST_ID = firstIdAt(0);
 
 export interface RetentionOptions {
   readonly storage: Storage;
+  readonly receipts: Receipts;
   readonly clock: Clock;
   /** Rows are deleted so many milliseconds after they settled. */
   readonly settledMs: number;
@@ -30,13 +33,14 @@ export class Retention {
   }
 
   async sweep(signal: AbortSignal): Promise<void> {
-    const { storage, clock, settledMs } = this.#options;
+    const { storage, receipts, clock, settledMs } = this.#options;
     const now = clock.now();
     const settledBefore = now - settledMs;
     const repeat = async (step: () => Promise<number>): Promise<void> => {
       while (!signal.aborted && (await step()) === STEP);
     };
     await repeat(() => storage.deleteKeys(now, STEP));
+    await repeat(() => receipts.sweep(STEP));
     await repeat(() => storage.deleteRows(firstIdAt(settledBefore), settledBefore, STEP));
     await this.#eraseContent(now, signal);
   }

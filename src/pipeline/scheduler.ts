@@ -17,6 +17,7 @@ import type { Storage } from '../storage/storage.ts';
 import { hintFor } from './dispatch.ts';
 import type { Dispatcher } from './dispatch.ts';
 import type { Publisher } from './publish.ts';
+import type { Receipts } from './receipts.ts';
 import type { Retention } from './retention.ts';
 import type { Rows, Write } from './rows.ts';
 import { lostLease, settle } from './settle.ts';
@@ -29,6 +30,7 @@ const LEADER_LEASE = 15 * SECOND;
 const RENEW_EVERY = 5 * SECOND;
 /** The wait of a process that does not lead, or that cannot reach store or queue. */
 const IDLE = 2 * SECOND;
+const RECEIPTS_EVERY = SECOND;
 const SWEEP_EVERY = HOUR;
 /** A row that is only waiting its turn is looked at again after its own age, within these bounds. */
 const MIN_POSTPONE = MINUTE;
@@ -41,6 +43,7 @@ export interface SchedulerOptions {
   readonly publisher: Publisher;
   readonly dispatcher: Dispatcher;
   readonly retention: Retention;
+  readonly receipts: Receipts;
   readonly clock: Clock;
   readonly random: Random;
   readonly events: Events;
@@ -54,6 +57,7 @@ export class Scheduler implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
   #leaderUntil = 0;
+  #nextReceipts = 0;
   #nextSweep = 0;
 
   constructor(options: SchedulerOptions) {
@@ -96,6 +100,10 @@ export class Scheduler implements AsyncDisposable {
     await this.#publishLeftovers(rows, now);
     const needy = rows.filter((row) => (needAt(row.state) ?? Infinity) <= now);
     await this.#endLeases(needy, now);
+    if (now >= this.#nextReceipts) {
+      const more = await this.#options.receipts.applyDue(BATCH);
+      this.#nextReceipts = more ? now : now + RECEIPTS_EVERY;
+    }
     // Nothing is enqueued or postponed while the queue is away: the rows stay due and are found when it is back.
     await queue.ping();
     await this.#enqueueDue(needy, now);
@@ -134,7 +142,10 @@ export class Scheduler implements AsyncDisposable {
       const after = report && settle(before, report, { ...context, fraction: random.fraction() });
       return after ? [{ before, after }] : [];
     });
-    for (const { after } of await this.#writeAll(writes)) events.settled(after.spec, after.state);
+    const written = await this.#writeAll(writes);
+    for (const { after } of written) events.settled(after.spec, after.state);
+    // One that came while the row was held may prove that the call was taken.
+    if (written.length > 0) this.#options.receipts.applyTo(written.map(({ after }) => after.spec.id));
   }
 
   async #enqueueDue(rows: readonly Notification[], now: number): Promise<void> {

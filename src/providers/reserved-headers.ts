@@ -28,9 +28,14 @@ export const RESERVED_EMAIL_HEADERS: ReadonlySet<string> = new Set([
   'x-priority',
   'x-msmail-priority',
   'importance',
+  'x-smtpapi',
 ]);
 
-const RESERVED_EMAIL_PREFIXES = ['content-', 'resent-', 'arc-', 'received-'];
+/**
+ * The last ones steer a vendor behind a relay: through them a caller could give a message the mark of another one, and its
+ * receipts with it.
+ */
+const RESERVED_EMAIL_PREFIXES = ['content-', 'resent-', 'arc-', 'received-', 'x-ses-', 'x-mailgun-', 'x-carillon-'];
 
 /** RFC 9110 §7.6.1 connection headers, framing, and what identifies and signs the request. */
 export const RESERVED_WEBHOOK_HEADERS: ReadonlySet<string> = new Set([

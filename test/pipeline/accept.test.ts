@@ -11,7 +11,9 @@ import type { Fault } from '../support/fake-faults.ts';
 import { Outage } from '../support/fake-faults.ts';
 import { openPipeline } from '../support/fake-pipeline.ts';
 import type { Pipeline } from '../support/fake-pipeline.ts';
+import { FakeProvider, SENT } from '../support/fake-provider.ts';
 import { aRequest } from '../support/fake-request.ts';
+import { aRoute, openRouter } from '../support/fake-router.ts';
 import { SAMPLE_TIME } from '../support/sample.ts';
 
 function anAcceptor(pipeline: Pipeline, checkContent: ContentCheck = () => {}): Acceptor {
@@ -19,7 +21,9 @@ function anAcceptor(pipeline: Pipeline, checkContent: ContentCheck = () => {}): 
     ...pipeline,
     random: systemRandom,
     checkContent,
-    hasProvider: (channel) => channel !== 'slack',
+    router: openRouter(pipeline, [], {
+      routes: (channel) => (channel === 'slack' ? [] : [aRoute(new FakeProvider('smtp', SENT))]),
+    }),
     keyLife: HOUR,
   });
 }

@@ -7,7 +7,7 @@ import { cancelNotification } from '../../src/pipeline/cancel.ts';
 import type { Cancelled } from '../../src/pipeline/cancel.ts';
 import { openPipeline } from '../support/fake-pipeline.ts';
 import type { Pipeline } from '../support/fake-pipeline.ts';
-import { SAMPLE_TIME, aNotification } from '../support/sample.ts';
+import { aCall, SAMPLE_TIME, aNotification } from '../support/sample.ts';
 
 const NOW = SAMPLE_TIME;
 const lease = { id: 'lease', until: NOW + 75_000 };
@@ -32,7 +32,7 @@ describe('cancel', () => {
 
   it('asks the worker to cancel what is being sent, once', async () => {
     await using pipeline = await openPipeline();
-    const row = claim(aNotification(), lease, 'smtp', NOW);
+    const row = claim(aNotification(), lease, [aCall()], NOW);
     const requested = { result: 'requested', status: 'processing' };
     expect(await cancelRow(pipeline, row)).to.deep.equal(requested);
     expect(await cancelNotification({ tenant: 'default', id: row.spec.id }, pipeline)).to.deep.equal(requested);
@@ -59,7 +59,7 @@ describe('cancel', () => {
 
   it('looks again when the row moves on meanwhile', async () => {
     for (const [move, result] of [
-      [(row: Notification) => claim(row, lease, 'smtp', NOW), 'requested'],
+      [(row: Notification) => claim(row, lease, [aCall()], NOW), 'requested'],
       [(row: Notification) => failed(row, 'rejected', NOW), 'too_late'],
     ] as const) {
       let moved = false;

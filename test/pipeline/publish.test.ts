@@ -10,7 +10,7 @@ import type { Failure } from '../support/fake-faults.ts';
 import { Outage } from '../support/fake-faults.ts';
 import { openPipeline } from '../support/fake-pipeline.ts';
 import type { Pipeline } from '../support/fake-pipeline.ts';
-import { SAMPLE_TIME, aNotification, withState } from '../support/sample.ts';
+import { aCall, SAMPLE_TIME, aNotification, withState } from '../support/sample.ts';
 
 const LOST: Failure = { reason: 'FEED_UNAVAILABLE' };
 const LOST_ANSWER: Failure = { reason: 'FEED_UNAVAILABLE', after: true };
@@ -149,7 +149,7 @@ describe('publish', () => {
     await pipeline.clock.until('the acknowledgement', () => pipeline.publisher.acked(row.spec.id) === 1);
     await pipeline.clock.advance(5 * SECOND);
     expect(cleared).to.deep.equal([]);
-    const claimed = claim(row, { id: 'lease', until: SAMPLE_TIME + MINUTE }, 'smtp', SAMPLE_TIME);
+    const claimed = claim(row, { id: 'lease', until: SAMPLE_TIME + MINUTE }, [aCall()], SAMPLE_TIME);
     await write(pipeline, row, claimed);
     expect((await pipeline.stored(row.spec.id)).state).to.include({ version: 2, published: 1 });
   });

@@ -132,6 +132,30 @@ describe('rendering', () => {
       expect(await renderNote(guarded, { sample: data })).to.match(/^- en UTC /);
     });
 
+    describe('for a text message', () => {
+      const rendered = async (name: string, type: NonNullable<NotificationSpec['sms']>['type']) => {
+        await using folder = await tempFolder(noteFiles({ 'sms.en.text.hbs': 'Hi {{name}}' }, { name: 'x' }));
+        await using templates = await loadTemplates(folder.path);
+        return rendererOf(templates).render(specOf({ channel: 'sms', sms: { type }, data: { name } }), NOW);
+      };
+
+      it('tells its size as the type that was asked for', async () => {
+        expect((await rendered('Ada', 'auto')).sms).to.deep.equal({ type: 'text', characters: 6, segments: 1 });
+        expect((await rendered('Ada', 'unicode')).sms).to.deep.equal({ type: 'unicode', characters: 6, segments: 1 });
+      });
+
+      it('fails with RenderError that names the template, when the text is too long or of other characters', async () => {
+        for (const [name, type] of [
+          ['x'.repeat(1_598), 'auto'],
+          ['João', 'text'],
+          ['Ada', 'binary'],
+        ] as const) {
+          const thrown = await thrownBy(() => rendered(name, type));
+          expect(thrown, type).to.be.instanceOf(RenderError).with.property('source').that.includes('note');
+        }
+      });
+    });
+
     it('fails with RenderError when the template is gone since the notification was accepted', () => {
       expect(() => renderer.render(specOf({ type: 'gone', channel: 'email' }), NOW)).to.throw(RenderError);
     });
@@ -211,6 +235,34 @@ describe('rendering', () => {
         expect(() => renderer.render(specOf({ channel, content }), NOW)).to.throw(RenderError);
       });
     }
+
+    const coded: [NonNullable<NotificationSpec['sms']>['type'], Content, string][] = [
+      ['text', { smsBody: 'Olá, coração' }, 'sms_body'],
+      ['text', { textBody: 'Olá, coração' }, 'text_body'],
+      ['binary', { smsBody: 'hello' }, 'sms_body'],
+      ['binary', { smsBody: '0'.repeat(1_602) }, 'sms_body'],
+    ];
+    for (const [type, content, field] of coded) {
+      it(`refuses a ${field} that cannot be sent as ${type}, at accept and again at render`, async () => {
+        const spec = specOf({ channel: 'sms', content, sms: { type } });
+        const error = await refusal(renderer, spec);
+        expect(error.reason).to.equal('INVALID_FIELD');
+        expect(fieldsOf(error)).to.deep.equal([`notification.content.${field}`]);
+        expect(() => renderer.render(spec, NOW)).to.throw(RenderError);
+      });
+    }
+
+    it('tells the size of a text message, as the type that was asked for', () => {
+      const sizes = (smsBody: string, type?: NonNullable<NotificationSpec['sms']>['type']) =>
+        render({ channel: 'sms', content: { smsBody }, ...(type && { sms: { type } }) }).sms;
+      expect(sizes('a'.repeat(161))).to.deep.equal({ type: 'text', characters: 161, segments: 2 });
+      expect(sizes('ç', 'auto')).to.deep.equal({ type: 'unicode', characters: 1, segments: 1 });
+      expect(sizes('a'.repeat(71), 'unicode')).to.deep.equal({ type: 'unicode', characters: 71, segments: 2 });
+      expect(sizes('00ff', 'binary')).to.deep.equal({ type: 'binary', characters: 2, segments: 1 });
+      const textBody = 'from the other field';
+      expect(render({ channel: 'sms', content: { textBody } }).sms).to.include({ characters: textBody.length });
+      expect(render({ channel: 'slack', content: { textBody } })).not.to.have.property('sms');
+    });
 
     it('counts characters, not code units', () => {
       expect(inline('sms', { smsBody: '🔔'.repeat(1_600) }).smsBody).to.have.length(3_200);

@@ -26,11 +26,13 @@ describe('resolve', () => {
   it('makes one spec per channel, each with its own id and with what belongs to its channel only', () => {
     const email = { cc: [], bcc: [], headers: {} };
     const webhook = { method: 'PUT', headers: {} } as const;
+    const sms = { type: 'unicode', from: 'Acme' } as const;
     const file = { filename: 'a', content: new Uint8Array(1), mimeType: 'text/plain' };
     const request = aRequest({
       channels: ['email', 'sms', 'webhook'],
       email,
       webhook,
+      sms,
       attachments: [file],
       data: { n: 1 },
     });
@@ -40,10 +42,10 @@ describe('resolve', () => {
       ['b', 'sms', 0],
       ['c', 'webhook', 0],
     ]);
-    expect(specs.map((s) => [s.email, s.webhook])).to.deep.equal([
-      [email, undefined],
-      [undefined, undefined],
-      [undefined, webhook],
+    expect(specs.map((s) => [s.email, s.sms, s.webhook])).to.deep.equal([
+      [email, undefined, undefined],
+      [undefined, sms, undefined],
+      [undefined, undefined, webhook],
     ]);
     for (const spec of specs) {
       expect(spec).to.deep.include({ tenant: 'shop', groupId: 'group', createdAt: NOW, data: { n: 1 } });
@@ -54,7 +56,7 @@ describe('resolve', () => {
   const addresses: Readonly<Record<Channel, Recipient>> = {
     email: { email: 'a@example.com' },
     sms: { phone: '+15551230000' },
-    push: { deviceTokens: ['t'] },
+    push: { devices: [{ kind: 'fcm_token', token: 't' }] },
     webhook: { webhookUrl: 'https://example.com' },
     in_app: { id: 'ana' },
     slack: { slackAddress: 'C1' },
@@ -69,6 +71,22 @@ describe('resolve', () => {
       expect(fields?.[0]).to.match(/^notification\.recipient\./);
     });
   }
+
+  it('refuses a number that is too short, too long or of no country for a text message, and only there', () => {
+    const invalid = { reason: 'INVALID_FIELD', fields: ['notification.recipient.phone'] };
+    for (const phone of ['+1555123000', '+155512300001', '+55119999900001', '+4477009000', '+999123456789']) {
+      const recipient = { email: 'ana@example.com', phone };
+      expect(fault(aRequest({ channels: ['sms'], recipient })), phone).to.deep.equal(invalid);
+      expect(fault(aRequest({ channels: ['email', 'sms'], recipient })), phone).to.deep.equal(invalid);
+      expect(fault(aRequest({ channels: ['email'], recipient })), phone).to.equal(undefined);
+    }
+  });
+
+  it('takes numbers that could be, in use or not: of tests, of films, of satellites', () => {
+    for (const phone of ['+15551230000', '+447700900000', '+15005550006', '+5511999990000', '+881612345678']) {
+      expect(fault(aRequest({ channels: ['sms'], recipient: { phone } })), phone).to.equal(undefined);
+    }
+  });
 
   it('takes a schedule up to 366 days ahead', () => {
     expect(MAX_SCHEDULE_AHEAD).to.equal(366 * DAY);

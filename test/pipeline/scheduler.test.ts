@@ -10,7 +10,7 @@ import { Scheduler } from '../../src/pipeline/scheduler.ts';
 import { Outage } from '../support/fake-faults.ts';
 import { openPipeline } from '../support/fake-pipeline.ts';
 import type { Pipeline } from '../support/fake-pipeline.ts';
-import { SAMPLE_TIME, aNotification } from '../support/sample.ts';
+import { aCall, SAMPLE_TIME, aNotification } from '../support/sample.ts';
 
 const NOW = SAMPLE_TIME;
 
@@ -149,7 +149,7 @@ describe('scheduler', () => {
       await using pipeline = await openPipeline();
       await using _ = startScheduler(pipeline);
       const spec = { unknownOutcome: policy };
-      const row = claim(aNotification({ spec }), { id: 'dead', until: NOW + 5 * SECOND }, 'smtp', NOW);
+      const row = claim(aNotification({ spec }), { id: 'dead', until: NOW + 5 * SECOND }, [aCall()], NOW);
       await insert(pipeline, row);
       const state = await changed(pipeline, row);
       expect(pipeline.clock.now()).to.be.at.least(NOW + 5 * SECOND);
@@ -162,7 +162,7 @@ describe('scheduler', () => {
   it('honours a cancel request of a row whose worker died', async () => {
     await using pipeline = await openPipeline();
     await using _ = startScheduler(pipeline);
-    const row = claim(aNotification({ state: { cancelRequested: true } }), { id: 'dead', until: NOW }, 'smtp', NOW);
+    const row = claim(aNotification({ state: { cancelRequested: true } }), { id: 'dead', until: NOW }, [aCall()], NOW);
     await insert(pipeline, row);
     expect(await changed(pipeline, row)).to.include({ status: 'cancelled', reason: 'cancelled_by_caller' });
   });
@@ -211,7 +211,7 @@ describe('scheduler', () => {
     await using pipeline = await openPipeline();
     pipeline.queue.away = true;
     const left = cancelled(aNotification(), 'expired', NOW);
-    const held = claim(aNotification(), { id: 'gone', until: NOW }, 'smtp', NOW);
+    const held = claim(aNotification(), { id: 'gone', until: NOW }, [aCall()], NOW);
     await insert(pipeline, left, held);
     await using _ = startScheduler(pipeline);
     await pipeline.clock.until('both are done', async () => {

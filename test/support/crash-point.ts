@@ -1,6 +1,7 @@
 /** A process that kills itself at one exact call of a port. */
 import { writeSync } from 'node:fs';
 import type { Notification } from '../../src/domain/notification.ts';
+import type { Receipt } from '../../src/domain/receipt.ts';
 import type { Feed } from '../../src/feed/feed.ts';
 import type { Job, Queue } from '../../src/queue/queue.ts';
 import type { Provider } from '../../src/providers/provider.ts';
@@ -35,6 +36,12 @@ class Gate {
 
   learn(records: readonly KeyRecord[]): void {
     for (const { key, ids } of records) if (key === this.#point.key) for (const id of ids) this.#ids.add(id);
+  }
+
+  /** The marks of receipts name nothing but these. */
+  learnReceipts(receipts: readonly Receipt[]): readonly Receipt[] {
+    for (const { id, notificationId } of receipts) if (this.#ids.has(notificationId)) this.#ids.add(id);
+    return receipts;
   }
 
   concerns(ids: readonly string[]): boolean {
@@ -75,7 +82,8 @@ export function crashAt(point: CrashPoint): (ports: Ports) => Ports {
     storage: gatedStorage(ports.storage, gate),
     queue: gatedQueue(ports.queue, gate),
     feed: gatedFeed(ports.feed, gate),
-    providers: (channel) => ports.providers(channel).map((provider) => gatedProvider(provider, gate)),
+    routes: (channel) =>
+      ports.routes(channel).map((route) => ({ ...route, provider: gatedProvider(route.provider, gate) })),
   });
 }
 
@@ -109,6 +117,20 @@ function gatedStorage(storage: Storage, gate: Gate): Storage {
     loadAttachments: (id) => gate.around('loadAttachments', gate.concerns([id]), () => storage.loadAttachments(id)),
     readLimit: (name) => storage.readLimit(name),
     swapLimit: (name, expected, next) => storage.swapLimit(name, expected, next),
+    saveReceipts: (stored) => {
+      const receipts = gate.learnReceipts(stored.map(({ receipt }) => receipt));
+      const concerned = gate.concerns(receipts.map(({ id }) => id));
+      return gate.around('saveReceipts', concerned, () => storage.saveReceipts(stored));
+    },
+    receiptsOf: async (ids) => [...gate.learnReceipts(await storage.receiptsOf(ids))],
+    dueReceipts: async (now, limit) => [...gate.learnReceipts(await storage.dueReceipts(now, limit))],
+    markReceipts: marked('markReceipts', (marks) => storage.markReceipts(marks)),
+    deleteReceipts: (before, limit) => storage.deleteReceipts(before, limit),
+    addSuppressions: (suppressions) => storage.addSuppressions(suppressions),
+    findSuppressions: (hashes) => storage.findSuppressions(hashes),
+    listSuppressions: (query) => storage.listSuppressions(query),
+    removeSuppression: (hash, category) => storage.removeSuppression(hash, category),
+    sharedSecret: (name, candidate) => storage.sharedSecret(name, candidate),
     acquireLease: (name, holder, now, until) => storage.acquireLease(name, holder, now, until),
     releaseLease: (name, holder) => storage.releaseLease(name, holder),
     eraseContent: (above, below, before, limit) => storage.eraseContent(above, below, before, limit),

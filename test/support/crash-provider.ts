@@ -15,7 +15,7 @@ const RESULTS: Readonly<Record<VendorAnswer, SendResult>> = {
   sent: { outcome: 'sent', messageId: 'taken' },
   busy: { outcome: 'temporary_failure', providerDown: false },
   down: { outcome: 'temporary_failure', providerDown: true },
-  limited: { outcome: 'rate_limited', retryAfterMs: RETRY_AFTER },
+  limited: { outcome: 'rate_limited', retryAfterMs: RETRY_AFTER, recipientOnly: true },
   error: { outcome: 'provider_error' },
   rejected: { outcome: 'permanent_failure' },
   invalid: { outcome: 'invalid_recipient' },
