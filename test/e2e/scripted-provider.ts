@@ -34,9 +34,9 @@ export function scriptedProvider(
 export function through(...providers: readonly Provider[]): (ports: Ports) => Ports {
   return (ports) => ({
     ...ports,
-    providers: (channel) => {
+    routes: (channel) => {
       const ours = providers.filter((provider) => provider.channel === channel);
-      return ours.length > 0 ? ours : ports.providers(channel);
+      return ours.length > 0 ? ours.map((provider) => ({ provider, weight: 0 })) : ports.routes(channel);
     },
   });
 }
