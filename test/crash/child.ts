@@ -3,7 +3,6 @@ import { once } from 'node:events';
 import { flushCompileCache } from 'node:module';
 import { loadConfig } from '../../src/config.ts';
 import type { BackendConfig, Config } from '../../src/config.ts';
-import type { Channel } from '../../src/domain/notification.ts';
 import { startCarillon } from '../../src/main.ts';
 import type { Ports } from '../../src/service.ts';
 import { crashAt } from '../support/crash-point.ts';
@@ -34,6 +33,8 @@ function configFor({ backend }: ChildSettings): Config {
     ...config,
     backend,
     worker: { ...worker, attemptDeadlineMs: ATTEMPT_DEADLINE },
+    // Plans whose every call fails are part of the load: they must not take the provider away from the others.
+    circuit: { ...config.circuit, failures: 1_000 },
     retry: { baseMs: 4_000, urgentBaseMs: 1_000, factor: 1.5, capMs: 10_000 },
     // A file of this checkout must not change what is tested.
     templates: { ...config.templates, autoReload: false },
@@ -43,10 +44,10 @@ function configFor({ backend }: ChildSettings): Config {
 const decorate =
   ({ scale, point }: ChildSettings, vendor: VendorClient) =>
   (ports: Ports): Ports => {
-    const scaled = {
+    const scaled: Ports = {
       ...ports,
       queue: shortenDelays(ports.queue, scale.factor),
-      providers: (channel: Channel) => vendor.providers(channel),
+      routes: (channel) => vendor.providers(channel).map((provider) => ({ provider, weight: 0 })),
     };
     return point ? crashAt(point)(scaled) : scaled;
   };
