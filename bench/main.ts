@@ -1,7 +1,8 @@
 /**
- * `npm run bench [-- --pair sqlite|cluster] [--only accept,deliver,smtp,memory] [--scale 1]`: what the service reaches, beside
- * the limit measured in the same run: 1 / the sum of the times of the raw steps that each notification needs. The
- * machine's speed cancels out of the ratio, its noise does not: read the ratios.
+ * `npm run bench [-- --pair sqlite|cluster] [--only accept,deliver,smtp,memory,providers] [--provider NAME,...] [--scale 1]`:
+ * what the service reaches, beside the limit measured in the same run: 1 / the sum of the times of the raw steps that each
+ * notification needs; and what each provider reaches by itself. The machine's speed cancels out of the ratio, its noise does
+ * not: read the ratios.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -19,8 +20,10 @@ import type { LoadOptions } from './load.ts';
 import { limitOf, quantile } from './measure.ts';
 import { Child, load, startService } from './processes.ts';
 import type { RunningService } from './processes.ts';
+import { benchProviders } from './providers/compare.ts';
 import { rawCluster, rawSqlite } from './raw.ts';
 import type { RawSteps } from './raw.ts';
+import { round, say } from './report.ts';
 
 /** A service on a store and queue that nobody has used before, and the servers that are only for it. */
 interface Fresh extends RunningService, AsyncDisposable {}
@@ -34,15 +37,18 @@ interface Pair {
 const { values: flags } = parseArgs({
   options: {
     pair: { type: 'string', default: 'sqlite,cluster' },
-    only: { type: 'string', default: 'accept,deliver,smtp,memory' },
+    only: { type: 'string', default: 'accept,deliver,smtp,memory,providers' },
+    /** All unless given. */
+    provider: { type: 'string' },
     scale: { type: 'string', default: '1' },
   },
 });
 const scaled = (count: number): number => Math.max(500, Math.round(count * Number(flags.scale)));
 const wants = (part: string): boolean => flags.only.split(',').includes(part);
 
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
-const round = (value: number): string => Math.round(value).toLocaleString('en');
+const wantsPairs = ['accept', 'deliver', 'smtp', 'memory'].some(wants);
+/** Of one round of a provider's side, at scale 1. */
+const PROVIDER_MS = 500;
 
 function report(name: string, perSecond: number, limit: number, target: number, more = ''): void {
   const ratio = perSecond / limit;
@@ -267,8 +273,8 @@ const cluster = (mongoUrl: string): Pair => ({
 });
 
 try {
-  if (flags.pair.includes('sqlite')) await bench(embedded);
-  if (flags.pair.includes('cluster')) {
+  if (wantsPairs && flags.pair.includes('sqlite')) await bench(embedded);
+  if (wantsPairs && flags.pair.includes('cluster')) {
     const missing = natsMissing() ?? mongoMissing();
     if (missing !== undefined) {
       say(`\nmongo + jetstream: skipped, ${missing}`);
@@ -281,6 +287,7 @@ try {
       }
     }
   }
+  if (wants('providers')) await benchProviders(flags.provider?.split(','), PROVIDER_MS * Number(flags.scale));
 } finally {
   await rm(directory, { recursive: true, force: true });
 }
