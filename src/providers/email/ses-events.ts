@@ -94,12 +94,13 @@ function complaints(part: unknown): Particulars[] {
   const type = textOf(part, 'complaintFeedbackType');
   // Says the opposite (RFC 5965 §7.3): the recipient took it out of the spam.
   if (type === 'not-spam') return [];
-  return listOf(part, 'complainedRecipients').map((recipient) => ({
-    kind: 'complained',
-    ...addressOf(textOf(recipient, 'emailAddress')),
-    ...codeOf(type),
-    ...detailOf(textOf(part, 'complaintSubType')),
-  }));
+  const subType = textOf(part, 'complaintSubType');
+  return listOf(part, 'complainedRecipients').flatMap((recipient): Particulars[] => {
+    const told = { ...addressOf(textOf(recipient, 'emailAddress')), ...codeOf(type), ...detailOf(subType) };
+    // It was not even tried: the complaint alone would look like one of a mail that had arrived.
+    const untried = subType === 'OnAccountSuppressionList';
+    return [...(untried ? [{ kind: 'bounced' as const, ...told }] : []), { kind: 'complained', ...told }];
+  });
 }
 
 /** Preferences of SES's own contact lists, set by whoever followed its unsubscribe link. */
