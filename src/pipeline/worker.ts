@@ -6,7 +6,7 @@ import type { Clock } from '../domain/clock.ts';
 import { SECOND } from '../domain/clock.ts';
 import { PRIORITIES } from '../domain/notification.ts';
 import type { Channel, Notification, Priority } from '../domain/notification.ts';
-import { CarillonError } from '../errors.ts';
+import { CarillonError, isUnavailable } from '../errors.ts';
 import type { Events } from '../events.ts';
 import type { Answer, Job, Queue } from '../queue/queue.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -158,7 +158,9 @@ export class Worker implements AsyncDisposable {
         if (delivered.pauseUntil !== undefined) this.#pauseUntil(delivered.pauseUntil);
       }
     } catch (thrown) {
-      this.#options.events.deliveryFailed(job.hint.id, CarillonError.from(thrown));
+      // Before the claim nothing was done yet, and with the store away it happens to every job.
+      if (isUnavailable(thrown)) this.#options.events.storeFailed('deliver', thrown);
+      else this.#options.events.deliveryFailed(job.hint.id, CarillonError.from(thrown));
     }
     job.answer(answer);
     this.#slotsTaken -= job.deliveries >= SUSPICIOUS_DELIVERIES ? this.#options.concurrency : 1;

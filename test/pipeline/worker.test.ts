@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import { CarillonError } from '../../src/errors.ts';
 import { MINUTE, SECOND } from '../../src/domain/clock.ts';
 import type { Clock } from '../../src/domain/clock.ts';
 import { PRIORITIES } from '../../src/domain/notification.ts';
@@ -186,6 +187,19 @@ describe('worker', () => {
       ['done'],
     ]);
     expect(pipeline.lines.map((line) => line.fields['event'])).to.include('delivery_failed');
+  });
+
+  it('sends a delivery back for a while when the store went away under it, and tells that of the store', async () => {
+    await using pipeline = await openPipeline();
+    const deliveries = new Deliveries();
+    await using _ = startWorker(pipeline, deliveries, 1);
+    const job = aJob('normal');
+    hand(pipeline, 'normal', [job]);
+    await pipeline.clock.until('it is under way', () => deliveries.running.size === 1);
+    deliveries.running.get(job)?.reject(new CarillonError('STORE_UNAVAILABLE', 'away'));
+    await pipeline.clock.until('it is answered', () => job.answers.length > 0);
+    expect(job.answers).to.deep.equal([{ later: 2 * SECOND }]);
+    expect(pipeline.lines.map((line) => line.fields['event'])).to.deep.equal(['store_failed']);
   });
 
   it('keeps jobs in hand while the channel has no rate token, and goes on by itself, however early a timer fires', async () => {
