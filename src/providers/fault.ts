@@ -1,6 +1,6 @@
 /** What an error from a library or the system says about itself, without its stack and without anything it carries. */
 export interface Fault {
-  /** Such as ECONNREFUSED or UND_ERR_SOCKET. */
+  /** Such as ECONNREFUSED or UND_ERR_SOCKET; `timeout` where a time limit was over. */
   readonly code?: string;
   readonly detail: string;
 }
@@ -12,6 +12,8 @@ export function faultOf(thrown: unknown): Fault {
     const detail = thrown.errors.map((one) => faultOf(one).detail).join('; ');
     return { ...codeOf(thrown), detail };
   }
+  // Node's own words for it are those of somebody's abort, and its code is a number.
+  if (thrown.name === 'TimeoutError') return { code: 'timeout', detail: 'the time for the call was over' };
   return { ...codeOf(thrown), detail: thrown.message };
 }
 

@@ -5,7 +5,7 @@
 import packageJson from '../../package.json' with { type: 'json' };
 import type { Clock } from '../domain/clock.ts';
 import { faultOf } from './fault.ts';
-import type { HttpRequest, HttpResult, ResponseHeaders } from './http-call.ts';
+import { isGatewayFailure, type HttpRequest, type HttpResult, type ResponseHeaders } from './http-call.ts';
 import { HttpPool, NoFreeCall, type HttpPoolOptions } from './http-pool.ts';
 import { parseJson } from './parse-json.ts';
 import type { Check, SendResult } from './provider.ts';
@@ -99,8 +99,8 @@ export class HttpApi implements AsyncDisposable {
     const { code, detail } = faultOf(result.error);
     const told = this.told(code, detail);
     if (result.kind === 'no_answer') return { outcome: 'unknown', ...told };
-    // The request itself cannot be written, for example for a character in a header.
-    if (code === 'UND_ERR_INVALID_ARG') return { outcome: 'permanent_failure', ...told };
+    // The request itself cannot be written, for a character in a header: those are made of settings, not of the message.
+    if (code === 'UND_ERR_INVALID_ARG') return { outcome: 'provider_error', ...told };
     return { outcome: 'temporary_failure', ...told, providerDown: !(result.error instanceof NoFreeCall) };
   }
 
@@ -131,9 +131,10 @@ export class HttpApi implements AsyncDisposable {
     // A redirect is not followed, as credentials would go with it: the base URL is wrong.
     if (status < 400) return { outcome: 'provider_error', ...told };
     if (status === 401 || status === 403) return { outcome: 'provider_error', ...told };
+    // Our own path is not there: the base URL is wrong, whatever the message.
+    if (status === 404 || status === 405) return { outcome: 'provider_error', ...told };
     if (status === 429) return { outcome: 'rate_limited', ...told, ...wait };
-    // A gateway speaks: it cannot say whether the service behind it has worked.
-    if (status === 502 || status === 504) return { outcome: 'unknown', ...told };
+    if (isGatewayFailure(status)) return { outcome: 'unknown', ...told };
     if (status === 408 || status >= 500) return { outcome: 'temporary_failure', ...told, ...wait, providerDown: true };
     return { outcome: 'permanent_failure', ...told };
   }
@@ -142,7 +143,8 @@ export class HttpApi implements AsyncDisposable {
   unreadable(answer: Answered): SendResult {
     return {
       outcome: 'unknown',
-      ...this.told(answer.status, `the answer cannot be read: ${answer.body.slice(0, 200)}`),
+      // Cut only once nothing of a credential is left that the cut could go through.
+      ...this.told(answer.status, `the answer cannot be read: ${answer.body}`),
     };
   }
 
@@ -150,7 +152,8 @@ export class HttpApi implements AsyncDisposable {
   async check(request: ApiRequest, signal: AbortSignal): Promise<Check> {
     const answer = await this.call(request, signal);
     if (answer.kind === 'unanswered') return { ok: false, detail: answer.result.detail ?? 'no answer' };
-    const ok = answer.status >= 200 && answer.status < 300;
+    // What is no JSON is none of the services' answers: the base URL leads somewhere else.
+    const ok = answer.status >= 200 && answer.status < 300 && answer.json !== undefined;
     const { detail = '' } = this.told(undefined, answer.body);
     return { ok, detail: ok ? 'the credentials are good' : `${answer.status} ${detail}`.trim() };
   }

@@ -31,6 +31,14 @@ export type HttpResult =
 /** An endpoint may answer without end; a message for people is at the beginning. */
 const MAX_BODY_BYTES = 64 * 1_024;
 
+/**
+ * A gateway speaks: it cannot say whether the service behind it has worked. 520 and 524 are Cloudflare's, in front of several
+ * of the services: an answer that it could not read, and none in time.
+ */
+const GATEWAY_FAILURES: ReadonlySet<number> = new Set([502, 504, 520, 524]);
+
+export const isGatewayFailure = (status: number): boolean => GATEWAY_FAILURES.has(status);
+
 /** Never rejects, never follows a redirect, and ends as soon as `signal` is aborted. */
 export async function callHttp(dispatcher: Dispatcher, request: HttpRequest, signal: AbortSignal): Promise<HttpResult> {
   if (signal.aborted) return { kind: 'not_sent', error: signal.reason };

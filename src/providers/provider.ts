@@ -6,8 +6,8 @@
  * - It makes one try: retries and fail-over are the pipeline's. The SDK's own retries are off.
  * - It ends soon after `signal` is aborted. Aborted before the request went out: temporary_failure; after: unknown.
  * - No credential stands in `code` or `detail`.
- * - Not connected or TLS failed: temporary_failure with `providerDown`. Request sent and no answer, or 502/504: unknown.
- *   500/503 with an answer: temporary_failure with `providerDown`.
+ * - Not connected or TLS failed: temporary_failure with `providerDown`. Request sent and no answer, or the answer of a gateway
+ *   (502, 504, and Cloudflare's 520 and 524): unknown. 500/503 with an answer: temporary_failure with `providerDown`.
  */
 import type {
   Attachment,

@@ -16,6 +16,17 @@ export function redactor(secrets: readonly (string | undefined)[]): (text: strin
   };
 }
 
+/** Characters from which on a part of a URL may be what nobody can guess. */
+const SHORTEST_CAPABILITY = 16;
+
+/** What of a URL may be a secret, where whoever has it may call: all of it, the long parts of its path, its parameters. */
+export function capabilitiesOf({ href, pathname, search, searchParams }: URL): readonly string[] {
+  const parts = [`${pathname}${search}`, ...pathname.split('/')].filter((part) => part.length >= SHORTEST_CAPABILITY);
+  // A service may repeat a value as it stands in the URL, or read.
+  const values = search.split('&').map((parameter) => parameter.slice(parameter.indexOf('=') + 1));
+  return [href, ...parts, ...values, ...searchParams.values()];
+}
+
 function formsOf(secrets: readonly (string | undefined)[]): readonly string[] {
   return (
     secrets

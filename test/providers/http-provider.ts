@@ -40,6 +40,7 @@ export function describeHttpProvider(subject: HttpSubject): void {
     const cases: HttpSubject['answers'] = [
       ['401', { status: 401, body: '{}' }, outcome('provider_error')],
       ['403', { status: 403, body: '{}' }, outcome('provider_error')],
+      ['a path that is not there', { status: 404, body: '<html>' }, outcome('provider_error')],
       ['a redirect', { status: 307, headers: { location: '/elsewhere' } }, outcome('provider_error')],
       ['429 without a time', { status: 429, body: '{}' }, outcome('rate_limited')],
       ['429 with seconds', { status: 429, headers: { 'retry-after': '7' }, body: '{}' }, waits(7_000)],
@@ -48,6 +49,8 @@ export function describeHttpProvider(subject: HttpSubject): void {
       ['503 with seconds', { status: 503, headers: { 'retry-after': '7' }, body: '{}' }, downFor(7_000)],
       ['502', { status: 502, body: '<html>' }, outcome('unknown')],
       ['504', { status: 504, body: '' }, outcome('unknown')],
+      ['520, of Cloudflare', { status: 520, body: 'error code: 520' }, outcome('unknown')],
+      ['524, of Cloudflare', { status: 524, body: 'error code: 524' }, outcome('unknown')],
       ['413', { status: 413, body: '{}' }, outcome('permanent_failure')],
       ['an answer that never ends', { ...subject.accepted, unfinished: true }, notLostOrSent(subject)],
       ...(subject.anyBodyIsSent

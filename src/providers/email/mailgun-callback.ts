@@ -8,7 +8,7 @@
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import { DAY, SECOND } from '../../domain/clock.ts';
 import type { ProviderReceipt, ReceiptKind } from '../../domain/receipt.ts';
-import { CLOCK_SKEW, isFresh } from '../callback.ts';
+import { CLOCK_SKEW, happenedAt, isFresh } from '../callback.ts';
 import { numberOf, textOf } from '../json.ts';
 import { parseJson } from '../parse-json.ts';
 import type { CallbackRequest, CallbackResult } from '../provider.ts';
@@ -93,7 +93,7 @@ function receiptsOf(body: unknown, now: number): readonly ProviderReceipt[] {
   const address = event('recipient');
   const about = {
     notificationId,
-    at: seconds === undefined ? now : Math.round(seconds * SECOND),
+    at: happenedAt(seconds === undefined ? undefined : seconds * SECOND, now),
     ...(address === undefined ? {} : { address }),
     ...wordsOf(event, address),
   };

@@ -65,6 +65,8 @@ function openMailgun(settings: MailgunSettings, context: OpenContext): Provider<
   const authorization = `Basic ${Buffer.from(credentials).toString('base64')}`;
   const name = encodeURIComponent(domain);
   const sender = neededSender(settings, senders);
+  // With an empty key anybody could sign.
+  const usableKeys = signingKeys.filter((key) => key !== '');
 
   return {
     name: context.name,
@@ -82,9 +84,9 @@ function openMailgun(settings: MailgunSettings, context: OpenContext): Provider<
       return answer.kind === 'answered' ? outcomeOf(api, answer) : answer.result;
     },
     check: (signal) => api.check({ method: 'GET', path: `/v4/domains/${name}`, headers: { authorization } }, signal),
-    ...(callbackToken === undefined || signingKeys.length === 0
+    ...(callbackToken === undefined || usableKeys.length === 0
       ? {}
-      : { receive: async (request) => receiveMailgun(request, { signingKeys, callbackToken }) }),
+      : { receive: async (request) => receiveMailgun(request, { signingKeys: usableKeys, callbackToken }) }),
     [Symbol.asyncDispose]: () => api[Symbol.asyncDispose](),
   };
 }

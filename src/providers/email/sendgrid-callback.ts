@@ -2,7 +2,7 @@
 import { createPublicKey, verify, type KeyObject } from 'node:crypto';
 import { DAY, SECOND } from '../../domain/clock.ts';
 import type { ProviderReceipt, ReceiptKind } from '../../domain/receipt.ts';
-import { CLOCK_SKEW, isFresh } from '../callback.ts';
+import { CLOCK_SKEW, happenedAt, isFresh } from '../callback.ts';
 import { field, numberOf, textOf } from '../json.ts';
 import { parseJson } from '../parse-json.ts';
 import type { CallbackRequest, CallbackResult } from '../provider.ts';
@@ -48,7 +48,7 @@ function receiptOf(event: unknown, now: number): ProviderReceipt[] {
   return meaningsOf(event).map((what, index) => ({
     eventId: index === 0 ? eventId : `${eventId}.${what.kind}`,
     notificationId,
-    at: seconds === undefined ? now : seconds * SECOND,
+    at: happenedAt(seconds === undefined ? undefined : seconds * SECOND, now),
     ...(address === undefined ? {} : { address }),
     ...what,
   }));

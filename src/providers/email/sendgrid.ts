@@ -105,12 +105,12 @@ async function openLibrary(): Promise<(mail: SendgridMail, post: Post) => Promis
 const RECIPIENT = /\.to\.\d+\.email$/;
 
 function outcomeOf(api: HttpApi, answer: Answered, now: number): SendResult {
-  const { status, headers, json } = answer;
-  if (status === 202) {
-    const messageId = singleValue(headers['x-message-id']);
+  const { status, headers, json, body } = answer;
+  const messageId = singleValue(headers['x-message-id']);
+  // It takes a message with 202, an id in the head and no body; what has neither is somebody else's.
+  if (status === 202 && (messageId !== undefined || body === '')) {
     return { outcome: 'sent', code: '202', ...(messageId === undefined ? {} : { messageId }) };
   }
-  // It takes a message with 202 and nothing else.
   if (status >= 200 && status < 300) return api.unreadable(answer);
   const errors = listOf(json, 'errors');
   const words = errors.flatMap((error) => textOf(error, 'message') ?? []).join('; ') || undefined;

@@ -111,7 +111,9 @@ function outcomeOf(api: HttpApi, answer: Answered): SendResult {
 function isDead(json: unknown): boolean {
   const named = ['invalid_player_ids', 'invalid_subscription_ids', 'invalid_aliases'];
   if (named.some((name) => isFilled(field(json, 'errors', name)))) return true;
-  return textOf(json, 'id') === '' && listOf(json, 'errors').some((error) => /not subscribed/i.test(String(error)));
+  return (
+    textOf(json, 'id') === '' && listOf(json, 'errors').some((error) => /not subscribed/i.test(textOf(error) ?? ''))
+  );
 }
 
 function isFilled(value: unknown): boolean {

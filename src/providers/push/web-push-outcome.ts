@@ -3,7 +3,7 @@
  * failure is the provider's own, another provider could do no better, and a limit of one service is none of the others.
  */
 import { faultOf } from '../fault.ts';
-import type { HttpResult } from '../http-call.ts';
+import { isGatewayFailure, type HttpResult } from '../http-call.ts';
 import type { SendResult } from '../provider.ts';
 import { AddressRefused } from '../ssrf.ts';
 import { retryAfterMs } from '../retry-after.ts';
@@ -54,11 +54,8 @@ function outcomeOfStatus(status: number, words: Told, retryAfter: number | undef
       return { outcome: 'temporary_failure', ...words, providerDown: false };
     case 429:
       return { outcome: 'rate_limited', ...words, ...wait, recipientOnly: true };
-    case 502:
-    case 504:
-      // A gateway speaks: it cannot say whether the service behind it has worked.
-      return { outcome: 'unknown', ...words };
   }
+  if (isGatewayFailure(status)) return { outcome: 'unknown', ...words };
   // Another success than a push service gives: something else has answered.
   if (status < 300) return { outcome: 'unknown', ...words };
   if (status === 503 && retryAfter !== undefined)

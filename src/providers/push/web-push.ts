@@ -9,7 +9,7 @@ import { faultOf } from '../fault.ts';
 import { USER_AGENT } from '../http-api.ts';
 import { HttpPool } from '../http-pool.ts';
 import type { Provider, PushMessage, SendResult } from '../provider.ts';
-import { redactor } from '../redact.ts';
+import { capabilitiesOf, redactor } from '../redact.ts';
 import { httpSettings, neededText, seconds, texts, type SettingsOf } from '../settings.ts';
 import { AddressRefused, createAddressGuard, isPublicAddress, type AddressGuard } from '../ssrf.ts';
 import { outcomeOf, refusedAddress } from './web-push-outcome.ts';
@@ -96,7 +96,10 @@ async function openWebPush(settings: WebPushSettings, context: OpenContext): Pro
       const headers = headersFor(message, vapid.Authorization);
       const result = await pool.call({ url, method: 'POST', headers, body }, call.signal);
       const token = /^vapid t=([^,]+)/.exec(vapid.Authorization)?.[1];
-      return outcomeOf(result, clock.now(), redactor([privateKey, token, ...capabilitiesOf(message, url)]));
+      const { to, device } = message;
+      // Whoever has the endpoint may send to the browser, and services repeat it.
+      const secrets = [privateKey, token, to, ...capabilitiesOf(url), device.p256dh, device.auth];
+      return outcomeOf(result, clock.now(), redactor(secrets));
     },
     // Each push service looks at the keys with a message only, and then tells whether the subscription was made for them.
     async check() {
@@ -141,12 +144,6 @@ function checkedUrl(endpoint: string, allowPrivate: readonly string[], guard: Ad
 function mayBePlain({ hostname }: URL, allowPrivate: readonly string[]): boolean {
   const host = hostname.replace(/^\[|\]$/g, '');
   return isIP(host) === 0 ? allowPrivate.some((entry) => entry.toLowerCase() === host) : !isPublicAddress(host);
-}
-
-/** Whoever has the endpoint may send to the browser; services repeat it, or the last part of it, in their answers. */
-function capabilitiesOf({ to, device }: PushMessage, url: URL): readonly (string | undefined)[] {
-  const parts = url.pathname.split('/').filter((part) => part.length >= 16);
-  return [to, url.href, `${url.pathname}${url.search}`, ...parts, device.p256dh, device.auth];
 }
 
 function subjectFaults({ subject }: WebPushSettings): readonly string[] {

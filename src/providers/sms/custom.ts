@@ -4,9 +4,11 @@
  */
 import type * as StandardWebhooks from 'standardwebhooks';
 import { RECEIPT_KINDS, type ProviderReceipt } from '../../domain/receipt.ts';
+import { happenedAt } from '../callback.ts';
 import { defineProvider, type OpenContext } from '../definition.ts';
 import { HttpApi, type Answered } from '../http-api.ts';
 import { field, listOf, numberOf, textOf } from '../json.ts';
+import { parseJson } from '../parse-json.ts';
 import type { CallbackRequest, CallbackResult, Provider, SendResult, SmsMessage } from '../provider.ts';
 import { httpSettings, neededText, text, texts, type SettingsOf } from '../settings.ts';
 import { signatureHeaders, signingKey } from '../webhook/signature.ts';
@@ -16,7 +18,7 @@ const { baseUrl: _, ...http } = httpSettings('');
 const SETTINGS = {
   url: neededText('Where each message is POSTed.', { format: 'http-url' }),
   secrets: texts(
-    'Keys that sign each call (Standard Webhooks), such as whsec_ and base64; one signature for each. Callbacks may be signed with any.',
+    'Keys that sign each call (Standard Webhooks), such as whsec_ and base64; one signature for each. Callbacks may be signed with any. Needed.',
     { secret: true, format: 'webhook-secret' },
   ),
   from: text('Sender. Empty: notifications.default_sms_sender.'),
@@ -91,7 +93,8 @@ function receive(
   if (!isSigned(text, headers)) {
     return { kind: 'refused', status: 401, why: 'no valid signature' };
   }
-  const events: unknown = JSON.parse(text);
+  const events = parseJson(text);
+  if (events === undefined) return { kind: 'refused', status: 400, why: 'not JSON' };
   return {
     kind: 'genuine',
     receipts: listOf(events, 'events').flatMap((event) => receiptOf(event, now)),
@@ -107,15 +110,19 @@ function isSigned(
 ): boolean {
   return secrets.some((secret) => {
     try {
-      // Throws for a time more than five minutes off, too. It parses the body only once the signature holds.
-      new Webhook(secret).verify(body, {
-        'webhook-id': headers['webhook-id'] ?? '',
-        'webhook-timestamp': headers['webhook-timestamp'] ?? '',
-        'webhook-signature': headers['webhook-signature'] ?? '',
-      });
+      // Throws for a time more than five minutes off, too.
+      new Webhook(secret).verify(
+        body,
+        {
+          'webhook-id': headers['webhook-id'] ?? '',
+          'webhook-timestamp': headers['webhook-timestamp'] ?? '',
+          'webhook-signature': headers['webhook-signature'] ?? '',
+        },
+        { jsonParse: false },
+      );
       return true;
     } catch (thrown) {
-      if (thrown instanceof WebhookVerificationError || thrown instanceof SyntaxError) return false;
+      if (thrown instanceof WebhookVerificationError) return false;
       throw thrown;
     }
   });
@@ -133,7 +140,7 @@ function receiptOf(event: unknown, now: number): ProviderReceipt[] {
       eventId,
       kind,
       notificationId,
-      at: numberOf(event, 'at') ?? now,
+      at: happenedAt(numberOf(event, 'at'), now),
       ...(field(event, 'hard') === true ? { hard: true } : {}),
       ...(kind === 'unsubscribed' || kind === 'resubscribed' ? { wholeChannel: true } : {}),
       ...(address === undefined ? {} : { address }),

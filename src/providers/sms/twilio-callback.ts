@@ -22,6 +22,9 @@ const KINDS: ReadonlyMap<string, ReceiptKind> = new Map([
 /** Blocked, unknown, a landline: the number will never take a text (twilio.com/docs/api/errors). */
 const HARD: readonly (string | undefined)[] = ['30004', '30005', '30006'];
 
+/** Its owner said STOP. A messaging service takes the message all the same and tells so only afterwards. */
+const SAID_STOP = '21610';
+
 /** @param tokens any of them may have signed */
 export async function openCallbacks(tokens: readonly string[]): Promise<Receive> {
   // With an empty token anybody could sign.
@@ -45,17 +48,16 @@ function receiptsOf(fields: URLSearchParams, { url, now }: CallbackRequest): Pro
   const said = KINDS.get(status ?? '');
   if (!sid || !status || !notificationId || said === undefined) return [];
   const code = fields.get('ErrorCode') ?? undefined;
-  const hard = (said === 'bounced' || said === 'failed') && HARD.includes(code);
+  const hasFailed = said === 'bounced' || said === 'failed';
+  const hard = hasFailed && HARD.includes(code);
   const address = fields.get('To');
+  const about = { notificationId, at: now, ...(address ? { address } : {}), ...(code ? { code } : {}) };
+  const eventId = `${sid}.${status}`;
+  const receipt = { eventId, kind: hard ? 'bounced' : said, ...about, ...(hard ? { hard } : {}) };
+  if (!hasFailed || code !== SAID_STOP) return [receipt];
+  // The opt-out alone would look like one of a message that had arrived.
   return [
-    {
-      eventId: `${sid}.${status}`,
-      kind: hard ? 'bounced' : said,
-      notificationId,
-      at: now,
-      ...(hard ? { hard } : {}),
-      ...(address ? { address } : {}),
-      ...(code ? { code } : {}),
-    },
+    { ...receipt, kind: 'bounced' },
+    { eventId: `${eventId}.unsubscribed`, kind: 'unsubscribed', wholeChannel: true, ...about },
   ];
 }

@@ -5,7 +5,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { SECOND } from '../../domain/clock.ts';
 import type { ProviderReceipt, ReceiptKind } from '../../domain/receipt.ts';
-import { CLOCK_SKEW } from '../callback.ts';
+import { CLOCK_SKEW, happenedAt } from '../callback.ts';
 import { faultOf } from '../fault.ts';
 import { field, textOf } from '../json.ts';
 import type { CallbackResult, Receive } from '../provider.ts';
@@ -94,7 +94,6 @@ function receiptsOf(event: unknown, now: number): ProviderReceipt[] {
   const notificationId = textOf(event, 'client_ref');
   const said = KINDS.get(status ?? '');
   if (uuid === undefined || status === undefined || notificationId === undefined || said === undefined) return [];
-  const at = Date.parse(textOf(event, 'timestamp') ?? '');
   const to = textOf(event, 'to');
   const error = field(event, 'error');
   const code = codeOf(error);
@@ -106,7 +105,7 @@ function receiptsOf(event: unknown, now: number): ProviderReceipt[] {
       eventId: `${uuid}.${status}`,
       kind: hard ? 'bounced' : said,
       notificationId,
-      at: Number.isNaN(at) ? now : at,
+      at: happenedAt(Date.parse(textOf(event, 'timestamp') ?? ''), now),
       ...(hard ? { hard } : {}),
       ...(to === undefined ? {} : { address: `+${to.replace(/^\+/, '')}` }),
       ...(code === undefined ? {} : { code }),

@@ -1,10 +1,10 @@
 import { defineProvider, type OpenContext } from '../definition.ts';
 import { faultOf } from '../fault.ts';
 import { singleValue, USER_AGENT } from '../http-api.ts';
-import type { HttpResult } from '../http-call.ts';
+import { isGatewayFailure, type HttpResult } from '../http-call.ts';
 import { HttpPool } from '../http-pool.ts';
 import type { Call, Provider, SendResult, WebhookMessage } from '../provider.ts';
-import { redactor } from '../redact.ts';
+import { capabilitiesOf, redactor } from '../redact.ts';
 import { isHeaderName, isReservedWebhookHeader } from '../reserved-headers.ts';
 import { retryAfterMs } from '../retry-after.ts';
 import { seconds, texts, whole, type SettingsOf } from '../settings.ts';
@@ -60,7 +60,7 @@ function openHttp(settings: SettingsOf<typeof SETTINGS>, { name, clock }: OpenCo
     async send(message: WebhookMessage, call: Call): Promise<SendResult> {
       const url = checkedUrl(message.to, guard);
       if (!(url instanceof URL)) return url;
-      const redact = redactor([...secrets, ...credentialsOf(message.headers), ...url.searchParams.values()]);
+      const redact = redactor([...secrets, ...credentialsOf(message.headers), ...capabilitiesOf(url)]);
       const body = message.method === 'GET' ? '' : JSON.stringify(message.body);
       const headers = {
         ...callerHeaders(message),
@@ -132,8 +132,7 @@ function outcomeOfStatus(
   if (status === 429 || (status === 503 && retryAfter !== undefined)) {
     return { outcome: 'rate_limited', ...told, ...(retryAfter === undefined ? {} : { retryAfterMs: retryAfter }) };
   }
-  // A gateway speaks: it cannot say whether the endpoint behind it has worked.
-  if (status === 502 || status === 504) return { outcome: 'unknown', ...told };
+  if (isGatewayFailure(status)) return { outcome: 'unknown', ...told };
   return { outcome: 'temporary_failure', ...told, providerDown: false };
 }
 

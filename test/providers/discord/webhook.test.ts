@@ -34,7 +34,7 @@ const subject: HttpSubject = {
       { status: 401, body: '{"message":"401: Unauthorized","code":0}' },
       (result) => expect(result).to.include({ outcome: 'provider_error', code: '401' }),
     ],
-    ['a 404 that is not about the webhook', { status: 404, body: '{"code":0}' }, outcome('permanent_failure')],
+    ['a 404 that is not about the webhook', { status: 404, body: '{"code":0}' }, outcome('provider_error')],
     [
       'a message it does not take',
       { status: 400, body: '{"message":"Invalid Form Body","code":50035}' },

@@ -105,6 +105,7 @@ describe('mailgun refuses, so that it is not repeated,', () => {
 describe('mailgun has no callbacks', () => {
   for (const [what, given] of [
     ['signing keys', { signingKeys: [] }],
+    ['a signing key that says something', { signingKeys: [''] }],
     ['a callback token', { callbackToken: '' }],
   ] as const) {
     it(`without ${what}`, async () => {

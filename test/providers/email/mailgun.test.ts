@@ -201,7 +201,7 @@ describe('mailgun checks its credentials', () => {
     [404, false],
   ] as const) {
     it(`by asking for its domain: ${status}`, async () => {
-      await using server = await startHttp(() => ({ status, body: API_KEY }));
+      await using server = await startHttp(() => ({ status, body: JSON.stringify(API_KEY) }));
       await using provider = await openProvider(mailgun, { ...SETTINGS, baseUrl: server.url });
       const check = await provider.check?.(new AbortController().signal);
       expect(check).to.include({ ok });

@@ -230,6 +230,11 @@ describe('sendgrid reads its events', () => {
     ]);
   });
 
+  it('and takes a time with a fraction to the millisecond', async () => {
+    const receipts = await receiptsOf({ ...EVENT, event: 'delivered', timestamp: EVENT.timestamp + 0.0001 });
+    expect(receipts).to.deep.equal([{ ...RECEIPT, kind: 'delivered' }]);
+  });
+
   it('and gives one without a time the present one', async () => {
     const { timestamp: _, ...timeless } = EVENT;
     expect(await receiptsOf({ ...timeless, event: 'delivered' })).to.deep.equal([

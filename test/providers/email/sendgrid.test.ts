@@ -68,6 +68,7 @@ describeHttpProvider({
   answers: [
     ['a 202', ACCEPTED, { outcome: 'sent', code: '202', messageId: 'LRzXl_NHStOGhQ4kofSm_A' }],
     ['a 202 without an id', { status: 202 }, { outcome: 'sent', code: '202' }],
+    ['a 202 with a page and no id', { status: 202, body: '<html>Accepted</html>' }, outcome('unknown')],
     ['a 200, which is not how it takes a message', { status: 200, body: '{}' }, outcome('unknown')],
     [
       'a 400 about the recipient',

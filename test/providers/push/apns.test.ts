@@ -71,7 +71,7 @@ describeHttpProvider({
       'PayloadEmpty',
     ].map((name) => [name, reason(400, name), { outcome: 'permanent_failure', code: name } as const] as const),
     ['PayloadTooLarge', reason(413, 'PayloadTooLarge'), outcome('permanent_failure')],
-    ['BadPath', reason(404, 'BadPath'), outcome('permanent_failure')],
+    ['BadPath', reason(404, 'BadPath'), outcome('provider_error')],
     ['IdleTimeout', reason(400, 'IdleTimeout'), providerDown],
     ...['BadTopic', 'MissingTopic', 'TopicDisallowed'].map(
       (name) => [name, reason(400, name), { outcome: 'provider_error', code: name } as const] as const,

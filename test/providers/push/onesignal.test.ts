@@ -78,6 +78,16 @@ describeHttpProvider({
       answer(200, { id: '', errors: ['odd'] }),
       outcome('permanent_failure'),
     ],
+    [
+      'a 200 with an empty id and errors that are no texts',
+      answer(200, { id: '', errors: [{ toString: 1 }, null, 7] }),
+      outcome('permanent_failure'),
+    ],
+    [
+      'a 200 with an empty id and lists in lists without end',
+      { status: 200, body: `{"id":"","errors":${'['.repeat(20_000)}${']'.repeat(20_000)}}` },
+      outcome('permanent_failure'),
+    ],
     ['a 200 with an empty id for no reason', answer(200, { id: '', recipients: 0 }), outcome('permanent_failure')],
     [
       'a 400',
@@ -144,7 +154,7 @@ describe('onesignal', () => {
     [403, false],
   ] as const) {
     it(`checks its key by asking for one message: ${status}`, async () => {
-      await using server = await startHttp(() => ({ status, body: API_KEY }));
+      await using server = await startHttp(() => ({ status, body: JSON.stringify(API_KEY) }));
       await using provider = await openProvider(onesignal, { appId: APP, apiKey: API_KEY, baseUrl: server.url });
       const check = await provider.check?.(new AbortController().signal);
       expect(check).to.include({ ok });

@@ -151,6 +151,8 @@ describe('web_push reads the status of an answer', () => {
       { outcome: 'rate_limited', code: '503', recipientOnly: true, retryAfterMs: 3_000 },
     ],
     ['504', { status: 504 }, { outcome: 'unknown', code: '504' }],
+    ['520, of Cloudflare', { status: 520 }, { outcome: 'unknown', code: '520' }],
+    ['524, of Cloudflare', { status: 524 }, { outcome: 'unknown', code: '524' }],
   ];
   for (const [name, answer, expected] of cases) {
     it(`${name}: ${expected.outcome}`, async () => {
@@ -159,6 +161,14 @@ describe('web_push reads the status of an answer', () => {
       expect(requests).to.have.length(1);
     });
   }
+
+  it('shows nothing of an endpoint whose capability stands in its query', async () => {
+    const secret = 'BQYAAAC%2bTHGG8c%3d';
+    await using server = await startHttp(() => ({ status: 400, body: `${secret} or ${decodeURIComponent(secret)}` }));
+    await using provider = await open();
+    const result = await provider.send(push(subscription(`${server.url}/w/?token=${secret}`)), call());
+    expect(result).to.include({ detail: '[redacted] or [redacted]' });
+  });
 
   it('goes by the status when the answer never ends', async () => {
     await using server = await startHttp(() => ({ status: 201, body: 'x', unfinished: true }));

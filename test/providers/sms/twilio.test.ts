@@ -370,6 +370,18 @@ describe('twilio reads its callbacks', () => {
     });
   }
 
+  it('and takes a failure because of a STOP for a message that came back, and for the STOP', async () => {
+    const result = await receive({ fields: { ...fields, MessageStatus: 'failed', ErrorCode: '21610' } });
+    const about = { notificationId: ID, at: NOW, address: '+15551230000', code: '21610' };
+    expect(result).to.deep.equal({
+      kind: 'genuine',
+      receipts: [
+        { eventId: 'SM1.failed', kind: 'bounced', ...about },
+        { eventId: 'SM1.failed.unsubscribed', kind: 'unsubscribed', wholeChannel: true, ...about },
+      ],
+    });
+  });
+
   for (const [what, given] of [
     ['says nothing of a message that was sent', { fields: { ...fields, MessageStatus: 'received' } }],
     ['has a status that is a word of JavaScript', { fields: { ...fields, MessageStatus: 'constructor' } }],

@@ -138,6 +138,8 @@ describe('webhook reads the status of an answer', () => {
       { outcome: 'rate_limited', code: '503', retryAfterMs: 3_000 },
     ],
     ['504', { status: 504 }, { outcome: 'unknown', code: '504' }],
+    ['520, of Cloudflare', { status: 520 }, { outcome: 'unknown', code: '520' }],
+    ['524, of Cloudflare', { status: 524 }, { outcome: 'unknown', code: '524' }],
   ];
   for (const [name, answer, expected] of cases) {
     it(`${name}: ${expected.outcome}`, async () => {
@@ -155,6 +157,13 @@ describe('webhook reads the status of an answer', () => {
   it('keeps at most 500 characters of an answer', async () => {
     const result = await answered({ status: 200, body: 'x'.repeat(10_000) });
     expect(result.detail).to.have.length(500);
+  });
+
+  it('shows nothing of a capability in the path', async () => {
+    const secret = 'aZ09aZ09aZ09aZ09aZ09';
+    await using server = await startHttp(({ path }) => ({ status: 404, body: `Cannot POST ${path}` }));
+    await using provider = await open();
+    expect((await provider.send(webhook(`${server.url}/hooks/${secret}`), call())).detail).not.to.contain(secret);
   });
 
   it('stops reading an answer without end and goes by its status', async () => {
