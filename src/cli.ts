@@ -45,7 +45,7 @@ program.addCommand(
     .option('--recipient-id <id>', 'your own id of the recipient')
     .option('--data <json>', 'values for the template')
     .option('--text <text>', 'the content itself, in place of a template')
-    .option('--subject <subject>', 'with --text: the subject')
+    .option('--subject <subject>', 'with --text: the subject, or the title of a push')
     .option('--priority <priority>', 'low, normal, high or urgent', 'normal')
     .option('--idempotency-key <key>', 'makes a repeat of the command safe')
     .action(send),

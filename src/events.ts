@@ -2,9 +2,10 @@
  * The business events: one function for each holds what the log says of it. Fields are ids and words of closed lists;
  * functions that are given a notification take from it what is neither an address nor content.
  */
-import type { Channel, NotificationSpec, NotificationState, Outcome } from './domain/notification.ts';
+import type { Channel, NotificationSpec, NotificationState } from './domain/notification.ts';
 import type { Receipt, ReceiptKind } from './domain/receipt.ts';
 import { describeError } from './log.ts';
+import type { SendResult } from './providers/provider.ts';
 import type { Log } from './log.ts';
 
 /** A call, as the log knows it. */
@@ -37,7 +38,7 @@ export interface Events {
   attemptEnded(
     spec: NotificationSpec,
     provider: string,
-    results: readonly { readonly target: number; readonly result: { readonly outcome: Outcome } }[],
+    results: readonly { readonly target: number; readonly result: Pick<SendResult, 'outcome' | 'code'> }[],
     durationMs: number,
   ): void;
   /** Too many faults in a row: the provider is left alone for a while. */
@@ -88,8 +89,10 @@ export function createEvents(log: Log, now: () => number = Date.now): Events {
     },
     attemptEnded: (spec, provider, results, durationMs) => {
       const outcomes = results.map(({ result }) => result.outcome);
-      const fields = { event: 'attempt_ended', ...about(spec), provider, outcomes, durationMs };
+      const codes = results.map(({ result }) => result.code ?? '');
+      const fields = { event: 'attempt_ended', ...about(spec), provider, outcomes, codes, durationMs };
       if (outcomes.every((outcome) => outcome === 'sent')) log.debug(fields, 'a provider took it');
+      else if (outcomes.includes('provider_error')) log.warn(fields, 'a provider refuses this service');
       else log.info(fields, 'an attempt did not reach every target');
     },
     circuitOpened: ({ channel, name }, openMs) =>
@@ -169,6 +172,7 @@ function createThrottle(
       return;
     }
     last.set(name, { at: now(), leftOut: 0 });
-    log.warn({ ...fields, leftOut: before?.leftOut ?? 0, err: describeError(error) }, message);
+    const err = error === undefined ? {} : { err: describeError(error) };
+    log.warn({ ...fields, leftOut: before?.leftOut ?? 0, ...err }, message);
   };
 }

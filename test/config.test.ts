@@ -181,6 +181,17 @@ describe('configuration', () => {
       expect(faultsOf()[0]).to.include('NOT_SET_ANYWHERE').and.include('store.sqlite.path');
     });
 
+    it('tells a variable that is not set once, not again as a value that is wrong or not given', () => {
+      write(
+        'carillon.toml',
+        '[server]\nmax_streams = "${NOT_SET}"\n[notifications.push]\nproviders = ["onesignal"]\n' +
+          '[notifications.push.onesignal]\napp_id = "a"\napi_key = "${NOT_SET}"',
+      );
+      const faults = faultsOf();
+      expect(faults).to.have.length(2);
+      for (const fault of faults) expect(fault).to.include('NOT_SET');
+    });
+
     it('refuses a file that is missing, one that is not TOML, and never quotes it', () => {
       expect(faultsOf({ config: 'missing.toml' })).to.have.length(1);
       write('carillon.toml', `[notifications.email.smtp]\npassword = "${SECRET}\n`);

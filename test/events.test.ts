@@ -61,6 +61,21 @@ describe('events', () => {
     expect(lines.map(({ level }) => level)).to.deep.equal(['warn', 'debug']);
   });
 
+  it('warn of a provider that refuses this service, with its own code', () => {
+    const { events, lines } = recordEvents();
+    const refused = { target: 0, result: { outcome: 'provider_error', code: '401' } } as const;
+    events.attemptEnded(spec, 'sendgrid', [refused], 12);
+    expect(lines[0]).to.deep.include({ level: 'warn' });
+    expect(lines[0]?.fields['codes']).to.deep.equal(['401']);
+  });
+
+  it('tell a callback that was refused once in 10 s, however often strangers call', () => {
+    const { events, lines } = recordEvents(() => 0);
+    for (let i = 0; i < 5; i += 1) events.callbackRefused('sendgrid', 'no valid signature');
+    expect(lines).to.have.length(1);
+    expect(lines[0]?.fields).to.include({ why: 'no valid signature' }).and.not.have.property('err');
+  });
+
   it('log a failure that repeats with every retry once in 10 s, and count the rest', () => {
     let now = 0;
     const { events, lines } = recordEvents(() => now);

@@ -68,7 +68,11 @@ export async function send(type: string, flags: SendFlags): Promise<void> {
         recipient: recipientOf(names[0] ?? '', flags),
         ...(flags.data !== undefined && { data: parseData(flags.data) }),
         ...(flags.text !== undefined && {
-          content: { textBody: flags.text, subject: flags.subject ?? '', push: { title: type, body: flags.text } },
+          content: {
+            textBody: flags.text,
+            subject: flags.subject ?? '',
+            push: { title: flags.subject ?? type, body: flags.text },
+          },
         }),
       },
     });
@@ -107,7 +111,7 @@ export async function watch(flags: WatchFlags): Promise<void> {
     };
     for await (const { event, token } of client.watchNotifications(request, { signal })) {
       if (event) print(flags.json ? JSON.stringify({ ...eventJson(event), token }) : eventLine(event));
-      else if (!flags.json) process.stderr.write('watching; Ctrl-C ends it\n');
+      else if (!flags.json) process.stderr.write('watching what happens from here on; Ctrl-C ends it\n');
     }
   });
 }
@@ -138,13 +142,14 @@ const told = (status: Status, reason: Reason): string =>
 function letter(n: Notification): string {
   const content = n.renderedContent?.content;
   const at = n.updatedAt ? timestampDate(n.updatedAt).toISOString() : '';
+  const subject = content?.subject || content?.push?.title;
   const body = content?.webhookBody
     ? JSON.stringify(toJson(ValueSchema, content.webhookBody), undefined, 2)
     : content?.smsBody || content?.textBody || content?.push?.body || '';
   return [
     `── ${n.id}  ${Channel[n.channel]}  ${n.type}  ${at}`,
     `to:      ${n.targets.map((target) => target.address).join(', ')}`,
-    ...(content?.subject ? [`subject: ${content.subject}`] : []),
+    ...(subject ? [`subject: ${subject}`] : []),
     '',
     body.trimEnd(),
     '',

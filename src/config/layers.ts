@@ -15,6 +15,8 @@ interface Given {
   readonly text: boolean;
   /** Who gave it, for the message. */
   readonly source: string;
+  /** A variable in it is not set, which was told: there is no value to check. */
+  readonly missing?: boolean;
 }
 
 export interface Sources {
@@ -52,10 +54,14 @@ export function gather(schema: Schema, sources: Sources, context: CheckContext):
   ];
   const values = new Map<string, Value>([...schema.keys.values()].map((key) => [key.path, key.fallback]));
   const refused = new Set<string>();
-  for (const { path, value, text, source } of given) {
+  for (const { path, value, text, source, missing = false } of given) {
     const spec = schema.keys.get(path);
     if (!spec) {
       faults.push(`${source}: ${path} is not a key${suggestion(path, schema.keys.keys())}`);
+      continue;
+    }
+    if (missing) {
+      refused.add(path);
       continue;
     }
     const checked = checkValue(spec, value, text, context);
@@ -118,7 +124,7 @@ function fileValue(entry: Given, environment: Environment, faults: string[]): Gi
   const { value, replaced } = substitute(entry.value, environment, missing);
   for (const name of missing)
     faults.push(`${entry.source}: ${entry.path} needs the variable ${name}, which is not set`);
-  return { ...entry, value, text: replaced };
+  return { ...entry, value, text: replaced, missing: missing.size > 0 };
 }
 
 /** Puts variables in for `${NAME}`, in every text of the value; `$${NAME}` stands for `${NAME}` itself. */

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '../domain/clock.ts';
 import type { Random } from '../domain/id.ts';
-import { addressesOf } from '../domain/notification.ts';
+import { addressesOf, isFinal } from '../domain/notification.ts';
 import type { Channel, Notification, NotificationSpec, Reason, Status } from '../domain/notification.ts';
 import { encodeToken } from '../domain/token.ts';
 import { begin } from '../domain/transitions.ts';
@@ -221,7 +221,10 @@ export class Acceptor {
     const { groupId, watchToken } = draft;
     const notifications = draft.rows.map((inserted) => {
       const { spec, state } = current.get(inserted.spec.id) ?? inserted;
-      if (!draft.repeat) this.#options.events.accepted(spec, state);
+      if (!draft.repeat) {
+        this.#options.events.accepted(spec, state);
+        if (isFinal(state.status)) this.#options.events.settled(spec, state);
+      }
       return {
         id: spec.id,
         channel: spec.channel,

@@ -143,6 +143,16 @@ export function commandLine(rig: PairRig): void {
     }
   });
 
+  it('sends a subject as the title of a push, and shows it in the outbox', async function () {
+    this.timeout(30_000);
+    await using service = await TestCarillon.start({ store: await rig.store() });
+    const server = ['--server', service.httpUrl];
+    const args = ['note', '--channel', 'push', '--to', 'a-token', '--text', 'hi', '--subject', 'Your order', ...server];
+    const [id = ''] = (await carillon('send', ...args)).split(' ');
+    await service.until(id, Status.SENT);
+    expect(await carillon('outbox', ...server)).to.contain('Your order');
+  });
+
   it('tells an error of the service with its code, and ends with 1', async function () {
     this.timeout(20_000);
     await using service = await TestCarillon.start({ store: await rig.store() });

@@ -1503,7 +1503,7 @@ export declare const StatusSchema: GenEnum<Status>;
  */
 export enum Reason {
   /**
-   * The status needs no reason; in a filter: any reason.
+   * The status needs no reason.
    *
    * @generated from enum value: REASON_UNSPECIFIED = 0;
    */
@@ -1587,7 +1587,7 @@ export enum Reason {
   CANCELLED_BY_CALLER = 11,
 
   /**
-   * FAILED: the channel has no provider configured.
+   * FAILED: the channel has no provider configured, or none that serves the address, such as that kind of device.
    *
    * @generated from enum value: REASON_NO_PROVIDER = 12;
    */

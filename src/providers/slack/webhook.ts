@@ -39,7 +39,13 @@ function openSlackWebhook(settings: SettingsOf<typeof SETTINGS>, { name, clock }
     serves: ({ address }) => /^https?:\/\//i.test(address),
     async send({ to, text }, call) {
       const url = webhookOf(to, base);
-      if (url === undefined) return { outcome: 'invalid_recipient', code: 'not_a_slack_webhook' };
+      if (url === undefined) {
+        return {
+          outcome: 'invalid_recipient',
+          code: 'not_a_slack_webhook',
+          detail: 'the address is not below base_url',
+        };
+      }
       const headers = { 'content-type': 'application/json' };
       const body = JSON.stringify({ text });
       const answer = await api.call({ method: 'POST', path: url, headers, body }, call.signal);

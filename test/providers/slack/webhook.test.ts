@@ -109,7 +109,7 @@ describe('slack_webhook calls nothing but what is below its base URL', () => {
       await using provider = await openProvider(slackWebhook, {});
       // Aborted, so that no wrong answer could reach anything.
       const result = await provider.send(chat('slack', to), { key: KEY, signal: AbortSignal.abort() });
-      expect(result).to.deep.equal({ outcome: 'invalid_recipient', code: 'not_a_slack_webhook' });
+      expect(result).to.include({ outcome: 'invalid_recipient', code: 'not_a_slack_webhook' });
     });
   }
 
