@@ -363,7 +363,7 @@ export function receive(row: Notification, target: number, receipt: Receipt, now
   // One of another provider, asked in vain or with an unknown outcome, cannot say that this one's has not arrived.
   const by = row.state.targets[target]?.provider;
   const isOthers = by !== undefined && by !== provider;
-  return step(row, now, { to: statusAfter(row.state.status, receipt.kind, isOthers), receipt, provider });
+  return step(row, now, { to: statusAfter(row.state.status, receipt.kind, isOthers), receipt, ...told(after) });
 }
 
 function statusAfter(status: Status, kind: ReceiptKind, isOthers: boolean): Status {

@@ -4,6 +4,7 @@ import { flushCompileCache } from 'node:module';
 import { loadConfig } from '../../src/config.ts';
 import type { BackendConfig, Config } from '../../src/config.ts';
 import { startCarillon } from '../../src/main.ts';
+import type { Address } from '../../src/server.ts';
 import type { Ports } from '../../src/service.ts';
 import { crashAt } from '../support/crash-point.ts';
 import type { CrashPoint } from '../support/crash-point.ts';
@@ -20,13 +21,20 @@ export interface ChildSettings {
 
 export interface ChildReady {
   readonly grpcUrl: string;
+  readonly httpUrl: string;
 }
 
 /** A timer of its own ends an attempt, not the clock: real milliseconds. */
 const ATTEMPT_DEADLINE = 1_000;
 
 function configFor({ backend }: ChildSettings): Config {
-  const set = ['server.grpc_address=127.0.0.1:0', 'server.http_address=127.0.0.1:0', 'log.level=error'];
+  const set = [
+    'server.grpc_address=127.0.0.1:0',
+    'server.http_address=127.0.0.1:0',
+    // Without it nobody can call back; the vendor is told the real address by the parent.
+    'server.public_url=https://notify.example.com',
+    'log.level=error',
+  ];
   const config = loadConfig({ set }, {});
   const { worker } = config;
   return {
@@ -64,8 +72,10 @@ const carillon = await startCarillon(configFor(settings), {
   decorate: decorate(settings, vendor),
   clock: scaledClock(settings.scale),
 });
-const { host, port } = carillon.addresses?.grpc ?? { host: '', port: 0 };
-process.send?.({ grpcUrl: `http://${host}:${port}` } satisfies ChildReady);
+const { addresses } = carillon;
+if (!addresses) throw new Error('a service listens');
+const urlOf = ({ host, port }: Address): string => `http://${host}:${port}`;
+process.send?.({ grpcUrl: urlOf(addresses.grpc), httpUrl: urlOf(addresses.http) } satisfies ChildReady);
 await once(process, 'SIGTERM');
 await carillon[Symbol.asyncDispose]();
 vendor.end();

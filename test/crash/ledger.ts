@@ -1,10 +1,12 @@
-/** What the callers know: every answer that they were given. */
+/** What the callers and the vendor know: every answer that they were given. */
 import { ConnectError } from '@connectrpc/connect';
 import type {
   CancelResult,
   SendNotificationResponse,
   SendResult,
 } from '../../gen/carillon/v1/notification_service_pb.js';
+import type { Received } from '../support/crash-vendor.ts';
+import { receiptId } from '../support/crash-vendor.ts';
 import { insist } from './caller.ts';
 import type { Order } from './orders.ts';
 import type { Slot } from './service-process.ts';
@@ -16,6 +18,8 @@ export class Ledger {
   /** By the notification's id. */
   readonly accepted = new Map<string, Order>();
   readonly cancels = new Map<string, CancelResult>();
+  /** The vendor's reports that were answered 200, by the receipt's id: the call that each is about. */
+  readonly acknowledged = new Map<string, Received>();
   /** Sends that were answered, repeats included. */
   answers = 0;
 
@@ -31,6 +35,10 @@ export class Ledger {
   /** A call that no repeat could save. */
   fail(failure: unknown): void {
     this.#faults.push(`a call failed for good: ${String(failure)}`);
+  }
+
+  acknowledge(call: Received): void {
+    this.acknowledged.set(receiptId(call), call);
   }
 
   async send(order: Order): Promise<readonly string[]> {

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { cutAtRandom, killAtRandom, killMongod } from './disturbances.ts';
 import { randomOrder, seeded } from './orders.ts';
 import type { Order } from './orders.ts';
+import type { ReportTimes } from './reports.ts';
 import { Stage } from './stage.ts';
 import type { Outcome } from './stage.ts';
 import type { PairName } from './stores.ts';
@@ -34,6 +35,12 @@ const BATCH_SHARE = 0.6;
 const STREAM_SHARE = 0.2;
 /** Callers that send twice with one key, at the same moment. */
 const TWICE_SHARE = 0.03;
+/** Of what the vendor took it reports so many; of those some at once, next to its answer, and some twice. */
+const REPORTED_SHARE = 0.75;
+const AT_ONCE_SHARE = 0.3;
+const REPEATED_SHARE = 0.2;
+/** The others come so much later, real milliseconds: some before a call that is repeated, some behind it. */
+const MAX_REPORT_DELAY = 600;
 
 class Callers {
   readonly #stage: Stage;
@@ -91,10 +98,22 @@ class Callers {
   }
 }
 
+function randomReports(random: () => number): ReportTimes {
+  return () => {
+    if (random() >= REPORTED_SHARE) return [];
+    const after = random() < AT_ONCE_SHARE ? 0 : MAX_REPORT_DELAY * random();
+    return random() < REPEATED_SHARE ? [after, after] : [after];
+  };
+}
+
 export async function runLoad({ pair, seed, trouble, times, rate }: LoadOptions): Promise<LoadOutcome> {
   const random = seeded(seed);
   const thinking = seeded(seed + 2);
-  await using stage = await Stage.open(pair, { processes: 2, thinks: () => MAX_THINKING * thinking() });
+  await using stage = await Stage.open(pair, {
+    processes: 2,
+    thinks: () => MAX_THINKING * thinking(),
+    reports: randomReports(seeded(seed + 3)),
+  });
   await stage.start();
   const stop = new AbortController();
   const started = Date.now();

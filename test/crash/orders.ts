@@ -29,7 +29,7 @@ export function seeded(seed: number): () => number {
 
 /** Of a hundred sends. */
 const WEIGHTS: Readonly<Record<PlanName, number>> = {
-  sent: 64,
+  sent: 60,
   'retried.then.sent': 6,
   'failed.over': 5,
   'refused.by.all': 3,
@@ -39,6 +39,8 @@ const WEIGHTS: Readonly<Record<PlanName, number>> = {
   'answer.lost': 4,
   'answer.lost.hold': 3,
   'never.answered': 1,
+  delivered: 2,
+  'proven.by.report': 2,
   'at.last.on.re-drive': 2,
   partial: 4,
 };

@@ -3,10 +3,10 @@
  * life follows the other on the same store, so each also finds what the ones before it have left.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { Channel } from '../../gen/carillon/v1/notification_pb.js';
-import { Status } from '../../gen/carillon/v1/notification_pb.js';
+import { Channel, ReceiptKind, Status } from '../../gen/carillon/v1/notification_pb.js';
 import { LAST_WORDS } from '../support/crash-point.ts';
 import type { CrashPoint } from '../support/crash-point.ts';
+import { REPORTED } from '../support/crash-plans.ts';
 import type { PlanName } from '../support/crash-plans.ts';
 import { order } from './orders.ts';
 import type { ServiceProcess } from './service-process.ts';
@@ -14,10 +14,13 @@ import { Stage } from './stage.ts';
 import type { Outcome } from './stage.ts';
 import type { PairName } from './stores.ts';
 
+/** Which call it is that the process does not survive. */
+export type Spot = Pick<CrashPoint, 'call' | 'name'>;
+
 export interface PointsOptions {
   readonly pair: PairName;
   /** For each plan, which of its calls; `undefined`: every one, until the notification is done with. */
-  readonly plans: ReadonlyMap<PlanName, readonly number[] | undefined>;
+  readonly plans: ReadonlyMap<PlanName, readonly Spot[] | undefined>;
 }
 
 export interface PointsOutcome extends Outcome {
@@ -33,22 +36,23 @@ const LIFE_DEADLINE = 30_000;
 const POLL = 10;
 
 export async function runPoints({ pair, plans }: PointsOptions): Promise<PointsOutcome> {
-  await using stage = await Stage.open(pair);
+  await using stage = await Stage.open(pair, { reports: ({ type }) => (REPORTED.has(type) ? [0] : []) });
   const deaths: string[] = [];
   const sends: Promise<readonly string[]>[] = [];
   // The first life ends by nothing: the watcher needs a place to begin.
   await stage.start();
   await stage.slots[0]?.end();
   for (const [plan, chosen] of plans) {
-    const calls = chosen ?? Array.from({ length: MAX_CALLS }, (_, index) => index + 1);
-    for (const call of calls) {
+    const spots = chosen ?? Array.from({ length: MAX_CALLS }, (_, index): Spot => ({ call: index + 1 }));
+    for (const spot of spots) {
+      const place = `${plan} ${spot.name ?? 'call'} ${spot.call}`;
       const words: (string | undefined)[] = [];
       for (const when of ['before', 'after'] as const) {
-        const key = `${plan.replaceAll(/\W/g, '-')}-${call}-${when === 'before' ? 1 : 2}`;
-        const life = new Life(stage, { key, ids: [], call, when });
+        const key = `${place.replaceAll(/\W/g, '-')}-${when === 'before' ? 1 : 2}`;
+        const life = new Life(stage, { ...spot, key, ids: [], when });
         words.push(await life.run(plan, sends));
       }
-      deaths.push(...words.flatMap((word) => (word === undefined ? [] : [`${plan} ${call}: ${word}`])));
+      deaths.push(...words.flatMap((word) => (word === undefined ? [] : [`${place}: ${word}`])));
       // So many calls are not made for this plan.
       if (words.every((word) => word === undefined)) break;
     }
@@ -86,10 +90,15 @@ class Life {
   }
 
   #isOver(ids: readonly string[]): boolean {
-    const { seen } = this.#stage.watcher;
+    const { watcher, reports, ledger } = this.#stage;
     const over = (id: string): boolean => {
-      const status = seen.get(id)?.at(-1)?.status ?? Status.PENDING;
-      return ![Status.PENDING, Status.QUEUED, Status.PROCESSING].includes(status);
+      const seen = watcher.seen.get(id) ?? [];
+      const status = seen.at(-1)?.status ?? Status.PENDING;
+      if ([Status.PENDING, Status.QUEUED, Status.PROCESSING].includes(status) || reports.isUnderWay(id)) return false;
+      const applied = new Set(
+        seen.filter(({ receipt }) => receipt !== ReceiptKind.UNSPECIFIED).map(({ version }) => version),
+      );
+      return [...ledger.acknowledged.values()].filter((call) => call.id === id).length <= applied.size;
     };
     return ids.length > 0 && ids.every(over);
   }

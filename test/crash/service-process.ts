@@ -54,8 +54,7 @@ class Spare {
     clearTimeout(timer);
     if (message) {
       // Sent by child.ts.
-      const { grpcUrl } = message[0] as ChildReady;
-      return new ServiceProcess(this, grpcUrl);
+      return new ServiceProcess(this, message[0] as ChildReady);
     }
     said.abort();
     await ready.catch(() => undefined);
@@ -70,11 +69,14 @@ class Spare {
 
 export class ServiceProcess {
   readonly client: CarillonClient;
+  /** Where the vendor calls back. */
+  readonly httpUrl: string;
   readonly ended: Promise<void>;
   readonly #spare: Spare;
 
-  constructor(spare: Spare, grpcUrl: string) {
+  constructor(spare: Spare, { grpcUrl, httpUrl }: ChildReady) {
     this.#spare = spare;
+    this.httpUrl = httpUrl;
     const sessionManager = new Http2SessionManager(grpcUrl);
     this.client = createClient(NotificationService, createGrpcTransport({ baseUrl: grpcUrl, sessionManager }));
     this.ended = spare.ended.then(() => sessionManager.abort());

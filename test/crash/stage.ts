@@ -1,4 +1,4 @@
-/** Everything around one trial: stores, processes, vendor, watcher and callers; and how the trial ends. */
+/** Everything around one trial: stores, processes, vendor and its reports, watcher, callers; and how the trial ends. */
 import type { Notification } from '../../gen/carillon/v1/notification_pb.js';
 import { Status } from '../../gen/carillon/v1/notification_pb.js';
 import { scaledClock } from '../support/crash-time.ts';
@@ -11,6 +11,8 @@ import { insist } from './caller.ts';
 import { judge } from './judge.ts';
 import type { Verdict } from './judge.ts';
 import { Ledger } from './ledger.ts';
+import { Reports } from './reports.ts';
+import type { ReportTimes } from './reports.ts';
 import { Slot } from './service-process.ts';
 import { openStores } from './stores.ts';
 import type { PairName, Stores } from './stores.ts';
@@ -26,6 +28,8 @@ const CLEAN_DEADLINE = 30_000;
 export interface Outcome extends Verdict {
   readonly accepted: number;
   readonly calls: number;
+  /** Reports of the vendor that were answered 200, repeats not counted. */
+  readonly receipts: number;
   /** Times the watcher went on from its token. */
   readonly resumptions: number;
 }
@@ -35,47 +39,59 @@ export interface StageOptions {
   readonly processes?: number;
   /** How long the vendor takes over an answer, real milliseconds. Default: no time. */
   readonly thinks?: () => number;
+  /** What the vendor reports of what it took. Default: nothing. */
+  readonly reports?: ReportTimes;
+}
+
+interface Parts {
+  readonly stores: Stores;
+  readonly slots: readonly Slot[];
+  readonly vendor: Vendor;
+  readonly reports: Reports;
+  readonly watcher: Watcher;
+  readonly ledger: Ledger;
+  readonly clock: Clock;
 }
 
 export class Stage implements AsyncDisposable {
   readonly stores: Stores;
   readonly slots: readonly Slot[];
   readonly vendor: Vendor;
+  readonly reports: Reports;
   readonly watcher: Watcher;
   readonly ledger: Ledger;
   readonly clock: Clock;
   readonly #owned: AsyncDisposableStack;
 
-  static async open(pair: PairName, { processes = 1, thinks = () => 0 }: StageOptions = {}): Promise<Stage> {
+  static async open(pair: PairName, options: StageOptions = {}): Promise<Stage> {
+    const { processes = 1, thinks = () => 0, reports: times = () => [] } = options;
     await using opening = new AsyncDisposableStack();
     const scale: TimeScale = { epoch: Date.now(), factor: FACTOR };
     const clock = scaledClock(scale);
     const stores = opening.use(await openStores(pair));
-    const vendor = opening.use(await startVendor(clock, thinks));
-    const slots = stores.backends
-      .slice(0, processes)
-      .map((backend) => new Slot({ backend, scale, vendorPort: vendor.port }));
-    for (const slot of slots) opening.use(slot);
+    // The processes need the vendor's port; what the vendor took is reported to them.
+    const slots: Slot[] = [];
+    const ledger = new Ledger(slots);
+    const reports = new Reports(slots, ledger, times);
+    const vendor = opening.use(await startVendor({ clock, thinks, onTaken: (call) => reports.begin(call) }));
+    for (const backend of stores.backends.slice(0, processes)) {
+      slots.push(opening.use(new Slot({ backend, scale, vendorPort: vendor.port })));
+    }
+    opening.use(reports);
     const watcher = new Watcher(slots);
     opening.defer(() => watcher.stop());
-    return new Stage({ stores, slots, vendor, watcher, clock, owned: opening.move() });
+    return new Stage({ stores, slots, vendor, reports, watcher, ledger, clock }, opening.move());
   }
 
-  private constructor(parts: {
-    readonly stores: Stores;
-    readonly slots: readonly Slot[];
-    readonly vendor: Vendor;
-    readonly watcher: Watcher;
-    readonly clock: Clock;
-    readonly owned: AsyncDisposableStack;
-  }) {
+  private constructor(parts: Parts, owned: AsyncDisposableStack) {
     this.stores = parts.stores;
     this.slots = parts.slots;
     this.vendor = parts.vendor;
+    this.reports = parts.reports;
     this.watcher = parts.watcher;
+    this.ledger = parts.ledger;
     this.clock = parts.clock;
-    this.ledger = new Ledger(parts.slots);
-    this.#owned = parts.owned;
+    this.#owned = owned;
   }
 
   async start(): Promise<void> {
@@ -86,8 +102,9 @@ export class Stage implements AsyncDisposable {
   /** Waits until every notification has ended and nothing is left over, stops the service, and judges. */
   async conclude(): Promise<Outcome> {
     await this.settled();
+    await this.reports.answered();
     const faults: string[] = [];
-    const left = { waking: 1, unpublished: 1, jobs: 1 };
+    const left = { receipts: 1, waking: 1, unpublished: 1, jobs: 1 };
     try {
       await eventually(
         'nothing is left over',
@@ -107,6 +124,7 @@ export class Stage implements AsyncDisposable {
     const verdict = judge({
       accepted: this.ledger.accepted,
       cancels: this.ledger.cancels,
+      acknowledged: this.ledger.acknowledged,
       received: this.vendor.received,
       seen: this.watcher.seen,
       rows,
@@ -122,6 +140,7 @@ export class Stage implements AsyncDisposable {
       ],
       accepted: this.ledger.accepted.size,
       calls: this.vendor.received.length,
+      receipts: this.ledger.acknowledged.size,
       resumptions: this.watcher.resumptions,
     };
   }

@@ -20,6 +20,8 @@ export type PairName = (typeof PAIRS)[number];
 
 /** What the service left behind when every notification had ended: all must come to zero. */
 export interface Leftovers {
+  /** Receipts that no row has. Counted first, as their rows have work left once they are applied. */
+  readonly receipts: number;
   /** Rows that the scheduler would look at again. */
   readonly waking: number;
   /** Rows with events that the feed has not acknowledged. */
@@ -58,6 +60,7 @@ async function openSqliteStores(): Promise<Stores> {
       using db = new DatabaseSync(path, { readOnly: true, timeout: 5_000 });
       const count = (sql: string): number => Number(db.prepare(sql).get()?.['n']);
       return {
+        receipts: count('SELECT count(*) AS n FROM receipt WHERE wake_at IS NOT NULL'),
         waking: count('SELECT count(*) AS n FROM notification WHERE wake_at IS NOT NULL'),
         unpublished: count('SELECT count(*) AS n FROM notification WHERE published < version'),
         jobs: count('SELECT count(*) AS n FROM job'),
@@ -101,8 +104,10 @@ async function openClusterStores(): Promise<Stores> {
     mongo,
     mongoProxy,
     async leftovers() {
+      const receipts = await db.collection('receipts').countDocuments({ wake_at: { $exists: true } });
       const versions = await rows.find({}, { projection: { version: 1, published: 1 } }).toArray();
       return {
+        receipts,
         waking: await rows.countDocuments({ wake_at: { $exists: true } }),
         unpublished: versions.filter(({ version, published }) => published < version).length,
         jobs: await jobsIn(nats.url),

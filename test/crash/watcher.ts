@@ -1,13 +1,14 @@
 /** A watcher of everything, which goes on after each interruption from the last token that it saw. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { Code, ConnectError } from '@connectrpc/connect';
-import type { NotificationEvent, Reason, Status } from '../../gen/carillon/v1/notification_pb.js';
+import type { NotificationEvent, Reason, ReceiptKind, Status } from '../../gen/carillon/v1/notification_pb.js';
 import type { ServiceProcess, Slot } from './service-process.ts';
 
 export interface Seen {
   readonly version: number;
   readonly status: Status;
   readonly reason: Reason;
+  readonly receipt: ReceiptKind;
 }
 
 const RETRY_AFTER = 25;
@@ -72,8 +73,8 @@ export class Watcher {
     }
   }
 
-  #note({ notificationId, version, status, reason }: NotificationEvent): void {
-    const seen = { version: Number(version), status, reason };
+  #note({ notificationId, version, status, reason, receipt }: NotificationEvent): void {
+    const seen = { version: Number(version), status, reason, receipt };
     const before = this.seen.get(notificationId);
     if (before) before.push(seen);
     else this.seen.set(notificationId, [seen]);

@@ -107,6 +107,18 @@ describe('a receipt', () => {
     expect(state.history.map(({ status }) => status)).to.deep.equal(['queued', 'sent', 'delivered']);
   });
 
+  it('proves so for one target of several, also where the row was given up as sent', async () => {
+    await using pipeline = await openPipeline();
+    const others: readonly Target[] = [{ address: 'bob@example.com', outcome: 'unknown' }];
+    const row = aSent({
+      targets: [...aSent().state.targets, ...others],
+      attempts: aWaiting().state.attempts,
+    });
+    const state = await stateAfter(pipeline, row, told(row, 'delivered', { address: 'bob@example.com' }));
+    expect(state.status).to.equal('delivered');
+    expect(state.targets[1]).to.include({ outcome: 'sent', provider: 'ses' });
+  });
+
   it('that the provider gave up leaves a notification with tries left to its next one', async () => {
     await using pipeline = await openPipeline();
     const waiting = aWaiting();

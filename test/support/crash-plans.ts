@@ -21,6 +21,8 @@ export const PLANS = {
   'answer.lost': [['lost', 'sent']],
   'answer.lost.hold': [['lost', 'sent']],
   'never.answered': [['hang', 'sent']],
+  delivered: [['sent']],
+  'proven.by.report': [['lost', 'sent']],
   'at.last.on.re-drive': [['busy', 'busy', 'busy', 'sent']],
   partial: [['sent'], ['busy', 'sent'], ['invalid'], ['down', 'busy', 'lost', 'sent']],
 } as const satisfies Record<string, readonly (readonly VendorAnswer[])[]>;
@@ -31,6 +33,9 @@ export const PLAN_NAMES = Object.keys(PLANS).filter(isPlan);
 export function isPlan(name: string): name is PlanName {
   return Object.hasOwn(PLANS, name);
 }
+
+/** Plans in which the vendor reports what it took, wherever it is not reported anyway. */
+export const REPORTED: ReadonlySet<string> = new Set<PlanName>(['delivered', 'proven.by.report']);
 
 /** Plans of which no message may arrive twice, whatever happens. */
 export const HELD: ReadonlySet<PlanName> = new Set(['answer.lost.hold']);

@@ -1,5 +1,6 @@
 /** A process that kills itself at one exact call of a port. */
 import { writeSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Notification } from '../../src/domain/notification.ts';
 import type { Receipt } from '../../src/domain/receipt.ts';
 import type { Feed } from '../../src/feed/feed.ts';
@@ -18,11 +19,17 @@ export interface CrashPoint {
   readonly ids: readonly string[];
   /** Counts from 1. */
   readonly call: number;
+  /** Not given: calls of every name count. */
+  readonly name?: string;
+  /** `before`: it never reaches the port, and all that does not wait for it goes on for a moment longer. */
   readonly when: 'before' | 'after';
 }
 
 /** What the process says on its standard error right before it kills itself. */
 export const LAST_WORDS = 'crash point: ';
+
+/** Real milliseconds: enough for an answer to go out. */
+const MOMENT = 100;
 
 class Gate {
   readonly #point: CrashPoint;
@@ -53,8 +60,10 @@ class Gate {
   }
 
   async around<T>(name: string, concerned: boolean, run: () => Promise<T>): Promise<T> {
-    if (!concerned) return run();
+    if (!concerned || !this.#counts(name)) return run();
     const call = ++this.#calls;
+    // Who answers without waiting for it is found out.
+    if (this.#isAt(call, 'before')) await delay(MOMENT);
     this.#dieAt(call, 'before', name);
     const result = await run();
     this.#dieAt(call, 'after', name);
@@ -62,15 +71,23 @@ class Gate {
   }
 
   aroundSync(name: string, concerned: boolean, run: () => void): void {
-    if (!concerned) return run();
+    if (!concerned || !this.#counts(name)) return run();
     const call = ++this.#calls;
     this.#dieAt(call, 'before', name);
     run();
     this.#dieAt(call, 'after', name);
   }
 
+  #isAt(call: number, when: CrashPoint['when']): boolean {
+    return call === this.#point.call && when === this.#point.when;
+  }
+
+  #counts(name: string): boolean {
+    return this.#point.name === undefined || this.#point.name === name;
+  }
+
   #dieAt(call: number, when: CrashPoint['when'], name: string): void {
-    if (call !== this.#point.call || when !== this.#point.when) return;
+    if (!this.#isAt(call, when)) return;
     writeSync(2, `${LAST_WORDS}${when} ${name}\n`);
     process.kill(process.pid, 'SIGKILL');
   }
@@ -186,6 +203,7 @@ function gatedProvider(provider: Provider, gate: Gate): Provider {
     channel: provider.channel,
     send: (message, call) =>
       gate.around('send', gate.concerns([message.notificationId]), () => provider.send(message, call)),
+    ...(provider.receive && { receive: provider.receive }),
     [Symbol.asyncDispose]: () => provider[Symbol.asyncDispose](),
   };
 }

@@ -1,10 +1,11 @@
-/** The service's side of the vendor: a provider that tells the vendor everything and believes its answer. */
+/** The service's side of the vendor: a provider that tells the vendor everything and believes its answers and reports. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import type { Channel } from '../../src/domain/notification.ts';
-import type { Provider, SendResult } from '../../src/providers/provider.ts';
+import type { ProviderReceipt } from '../../src/domain/receipt.ts';
+import type { Provider, Receive, SendResult } from '../../src/providers/provider.ts';
 import type { VendorAnswer } from './crash-plans.ts';
 import type { VendorCall, VendorReply } from './crash-vendor.ts';
 
@@ -21,6 +22,12 @@ const RESULTS: Readonly<Record<VendorAnswer, SendResult>> = {
   invalid: { outcome: 'invalid_recipient' },
   lost: { outcome: 'unknown' },
   hang: { outcome: 'unknown' },
+};
+
+const receive: Receive = async ({ body }) => {
+  // Written by the vendor.
+  const receipts = JSON.parse(body.toString()) as ProviderReceipt[];
+  return { kind: 'genuine', receipts };
 };
 
 export class VendorClient {
@@ -52,6 +59,7 @@ export class VendorClient {
         const call: VendorCall = { number: ++this.#calls, id, type, to, key, provider: name };
         return this.#call(call, signal);
       },
+      receive,
       async [Symbol.asyncDispose]() {},
     }));
   }

@@ -9,7 +9,8 @@ import { createInterface } from 'node:readline';
 import { systemClock } from '../../src/domain/clock.ts';
 import type { Clock } from '../../src/domain/clock.ts';
 import { providerKey } from '../../src/domain/id.ts';
-import { answerTo, isPlan } from './crash-plans.ts';
+import type { ProviderReceipt } from '../../src/domain/receipt.ts';
+import { TAKEN, answerTo, isPlan } from './crash-plans.ts';
 import type { VendorAnswer } from './crash-plans.ts';
 
 /** A provider's call. */
@@ -42,11 +43,18 @@ export interface Vendor extends AsyncDisposable {
   readonly received: readonly Received[];
 }
 
+export interface VendorOptions {
+  readonly clock: Clock;
+  /** How long it takes over an answer, real milliseconds: so long the notification is in the service's hands. */
+  readonly thinks: () => number;
+  /** Told of each message that it took, before the answer goes out. */
+  readonly onTaken: (call: Received) => void;
+}
+
 /** More re-drives than any test makes. */
 const MAX_RUNS = 5;
 
-/** @param thinks how long it takes over an answer, real milliseconds: so long the notification is in the service's hands */
-export async function startVendor(clock: Clock, thinks: () => number): Promise<Vendor> {
+export async function startVendor({ clock, thinks, onTaken }: VendorOptions): Promise<Vendor> {
   const received: Received[] = [];
   const stop = new AbortController();
   const calls = new Map<string, number>();
@@ -61,7 +69,9 @@ export async function startVendor(clock: Clock, thinks: () => number): Promise<V
     calls.set(counter, before + 1);
     if (!isPlan(call.type)) throw new Error(`there is no plan ${call.type}`);
     const answer = answerTo(call.type, target, before);
-    received.push({ ...call, at: clock.now(), target, run: runOf(call, target), answer });
+    const made = { ...call, at: clock.now(), target, run: runOf(call, target), answer };
+    received.push(made);
+    if (TAKEN.has(answer)) onTaken(made);
     if (answer !== 'hang') void reply(socket, { number: call.number, answer });
   };
   const reply = async (socket: Socket, told: VendorReply): Promise<void> => {
@@ -91,6 +101,17 @@ export async function startVendor(clock: Clock, thinks: () => number): Promise<V
       await once(server, 'close');
     },
   };
+}
+
+/** What the vendor reports of a message that it took; one event however often it was called for it. */
+export function reportOf({ id, to, key, at }: Received): ProviderReceipt {
+  // The API tells no ids of events: the code says which one it is.
+  return { eventId: key, kind: 'delivered', notificationId: id, address: to, at, code: key };
+}
+
+/** Under which the service keeps the report, and knows a repeat of it. */
+export function receiptId({ provider, key }: Pick<VendorCall, 'provider' | 'key'>): string {
+  return `${provider}:${key}`;
 }
 
 function parseCall(line: string): VendorCall | undefined {
