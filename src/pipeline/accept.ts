@@ -14,14 +14,13 @@ import { CarillonError } from '../errors.ts';
 import type { Events } from '../events.ts';
 import type { Feed } from '../feed/feed.ts';
 import type { KeyRecord, Storage } from '../storage/storage.ts';
-import { decide } from './decide.ts';
+import { assess } from './decide.ts';
 import type { Verdict } from './decide.ts';
 import type { Dispatcher } from './dispatch.ts';
 import { resolve } from './resolve.ts';
 import type { ContentCheck, NotificationRequest } from './resolve.ts';
 import type { Router } from './route.ts';
 import type { Rows } from './rows.ts';
-import { reasonToStop } from './suppress.ts';
 import type { Suppressor } from './suppress.ts';
 
 export interface SendRequest {
@@ -145,17 +144,13 @@ export class Acceptor {
   }
 
   async #row(spec: NotificationSpec, now: number): Promise<Notification> {
-    const { router, suppressor, dispatcher } = this.#options;
     const addresses = addressesOf(spec.recipient, spec.channel);
-    const stops = await suppressor.stops(spec, addresses);
+    const { verdict, stops } = await assess(spec, addresses, now, this.#options);
     const targets = addresses.map((address, index) =>
       stops[index] ? { address, outcome: 'suppressed' as const } : { address },
     );
-    const open = addresses.filter((_, index) => !stops[index]);
-    const hasProvider = open.some((address) => router.serves(spec, address));
-    const stopped = open.length === 0 && stops.length > 0 ? reasonToStop(stops) : undefined;
-    const how = beginning(decide(spec, { now, hasProvider, ...(stopped && { stopped }) }));
-    if (how.status === 'queued') dispatcher.admit({ channel: spec.channel, priority: spec.priority });
+    const how = beginning(verdict);
+    if (how.status === 'queued') this.#options.dispatcher.admit({ channel: spec.channel, priority: spec.priority });
     return begin(spec, targets, how, now);
   }
 

@@ -14,14 +14,14 @@ import type { Message } from '../providers/provider.ts';
 import type { Answer, Job } from '../queue/queue.ts';
 import { Attempter, SKEW } from './attempt.ts';
 import type { AttempterOptions, AttemptPlan } from './attempt.ts';
-import { decide } from './decide.ts';
+import { assess } from './decide.ts';
 import type { Limiter } from './limit.ts';
 import { RenderError } from './render-error.ts';
 import { toPlanned } from './route.ts';
 import type { Plan } from './route.ts';
 import { MAX_NAK, giveUp, holdUntil, holdsLease } from './settle.ts';
 import type { SettleContext } from './settle.ts';
-import { reasonToStop, withStopped } from './suppress.ts';
+import { withStopped } from './suppress.ts';
 import type { Suppressor } from './suppress.ts';
 import { SUSPICIOUS_DELIVERIES } from './worker.ts';
 
@@ -118,15 +118,11 @@ export class Deliverer {
   }
 
   async #prepare(found: Notification, job: Job, now: number): Promise<Prepared | Delivered> {
-    const { suppressor, router } = this.#options;
     const asked = openTargets(found.state.targets);
-    const addressOf = (target: number): string => found.state.targets[target]?.address ?? '';
-    const stops = await suppressor.stops(found.spec, asked.map(addressOf));
+    const addresses = asked.map((target) => found.state.targets[target]?.address ?? '');
+    const { verdict, stops } = await assess(found.spec, addresses, now, this.#options);
     const row = withStopped(found, asked, stops);
     const open = openTargets(row.state.targets);
-    const stopped = open.length === 0 ? reasonToStop(stops) : undefined;
-    const hasProvider = open.some((target) => router.serves(row.spec, addressOf(target)));
-    const verdict = decide(row.spec, { now, hasProvider, ...(stopped && { stopped }) });
     const end = (otherwise: () => Notification): Promise<Delivered> =>
       this.#end(row, giveUp(row, row.state, now, otherwise));
     if (verdict.verdict === 'cancel') return end(() => cancelled(row, verdict.reason, now));

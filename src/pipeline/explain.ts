@@ -2,13 +2,12 @@ import type { Clock } from '../domain/clock.ts';
 import type { Random } from '../domain/id.ts';
 import { addressesOf } from '../domain/notification.ts';
 import type { Channel, NotificationSpec, RenderedContent } from '../domain/notification.ts';
-import { decide } from './decide.ts';
+import { assess } from './decide.ts';
 import type { Verdict } from './decide.ts';
 import { RenderError } from './render-error.ts';
 import { resolve } from './resolve.ts';
 import type { ContentCheck, NotificationRequest } from './resolve.ts';
 import type { Router } from './route.ts';
-import { reasonToStop } from './suppress.ts';
 import type { Suppressor } from './suppress.ts';
 
 export interface Explanation {
@@ -45,12 +44,9 @@ export async function explain(
 
 async function explainOne(spec: NotificationSpec, now: number, options: ExplainOptions): Promise<Explanation> {
   const addresses = addressesOf(spec.recipient, spec.channel);
-  const stops = await options.suppressor.stops(spec, addresses);
-  const open = addresses.filter((_, index) => !stops[index]);
+  const { verdict, open } = await assess(spec, addresses, now, options);
   const names = open.flatMap((address) => options.router.order(spec, address).map(({ name }) => name));
   const providers = [...new Set(names)];
-  const stopped = open.length === 0 && stops.length > 0 ? reasonToStop(stops) : undefined;
-  const verdict = decide(spec, { now, hasProvider: providers.length > 0, ...(stopped && { stopped }) });
   const base = { channel: spec.channel, providers };
   try {
     return { ...base, verdict, rendered: options.render(spec, now) };

@@ -130,12 +130,11 @@ export class Router {
    * when none is left that serves it.
    */
   async #pick(row: Notification, target: number, tried: ReadonlySet<string>): Promise<Picked | Blocked | undefined> {
-    const { spec } = row;
     const order = this.#ordered(row, target).filter(({ route }) => !tried.has(route.provider.name));
     const skipped: Skipped[] = [];
     let until = Infinity;
     for (const { route, choice } of order) {
-      const blocked = await this.#blocked(route, spec.channel);
+      const blocked = await this.#blocked(route);
       if (!blocked) {
         return { provider: route.provider, choice: tried.size > 0 ? 'fail_over' : choice, skipped };
       }
@@ -200,17 +199,17 @@ export class Router {
     return repeat ? [{ ...repeat, choice: 'repeat' }, ...order.filter((one) => one !== repeat)] : order;
   }
 
-  async #blocked(
-    { provider, maxPerDay }: Route,
-    channel: Channel,
-  ): Promise<{ readonly reason: SkipReason; readonly until: number } | undefined> {
+  async #blocked({
+    provider,
+    maxPerDay,
+  }: Route): Promise<{ readonly reason: SkipReason; readonly until: number } | undefined> {
     const { clock, limiter, quota } = this.#options;
     const now = clock.now();
     const health = this.#healthOf(provider);
     const openUntil = health.circuit.blockedUntil(now);
     if (openUntil !== undefined) return { reason: 'circuit_open', until: openUntil };
     if (health.restUntil > now) return { reason: 'rate_limited', until: health.restUntil };
-    const name = routeName({ channel, name: provider.name });
+    const name = routeName(provider);
     const rateUntil = await limiter.take(name);
     if (rateUntil !== undefined) {
       // The others need not ask the store again, nor be rendered, before then.

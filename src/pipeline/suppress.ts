@@ -23,10 +23,7 @@ export interface SuppressionInput {
 }
 
 export interface SuppressorOptions {
-  readonly storage: Pick<
-    Storage,
-    'findSuppressions' | 'addSuppressions' | 'removeSuppression' | 'listSuppressions' | 'sharedSecret'
-  >;
+  readonly storage: Pick<Storage, 'findSuppressions' | 'addSuppressions' | 'removeSuppression' | 'listSuppressions'>;
   readonly clock: Clock;
   /** Made when the store was first opened, the same for every process; hex. */
   readonly secret: string;

@@ -1,9 +1,8 @@
-import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { expect } from 'chai';
 import type { OpenContext, ProviderDefinition } from '../../src/providers/definition.ts';
 import type { Message, SendResult } from '../../src/providers/provider.ts';
 import { startHttp, type HttpAnswer, type HttpReaction, type ReceivedRequest } from '../support/start-http.ts';
+import { startSilent } from '../support/start-silent.ts';
 import { describeProvider, KEY, type Behaviour, type Limits, type Rig } from './conformance.ts';
 import { openProvider, type GivenSettings } from './open-provider.ts';
 
@@ -150,32 +149,20 @@ async function openRig(subject: HttpSubject, behaviour: Behaviour, limits: Limit
   };
 }
 
-/** Over TLS a request goes out after the handshake, which a server that never speaks does not finish. */
 async function openSilent(subject: HttpSubject, limits: Limits): Promise<Rig<Message>> {
-  const connected = Promise.withResolvers<void>();
-  const server = createServer((socket) => {
-    // The client breaks off on purpose.
-    socket.on('error', () => {});
-    socket.resume();
-    connected.resolve();
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  const url = `https://127.0.0.1:${address.port}`;
+  const server = await startSilent();
+  const url = `https://127.0.0.1:${server.port}`;
   const provider = await openProvider(subject.definition, limited(subject, url, limits), subject.context);
   return {
     provider,
     message: subject.message,
     credentials: [],
-    connected: () => connected.promise,
+    connected: () => server.connected,
     arrived: () => Promise.reject(new Error('nothing can arrive')),
     taken: 0,
     async [Symbol.asyncDispose]() {
       await provider[Symbol.asyncDispose]();
-      server.close();
-      await once(server, 'close');
+      await server[Symbol.asyncDispose]();
     },
   };
 }

@@ -2,7 +2,7 @@ import { createPublicKey, ECDH, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer as createTlsServer } from 'node:https';
-import { createServer, type Server } from 'node:net';
+import type { Server } from 'node:net';
 import { expect } from 'chai';
 import { jwtVerify } from 'jose';
 import { systemClock, type Clock } from '../../../src/domain/clock.ts';
@@ -10,6 +10,7 @@ import type { Device } from '../../../src/domain/notification.ts';
 import type { Message, Provider, PushMessage, SendResult } from '../../../src/providers/provider.ts';
 import { webPush } from '../../../src/providers/push/web-push.ts';
 import { startHttp, type HttpAnswer, type HttpReaction, type ReceivedRequest } from '../../support/start-http.ts';
+import { startSilent } from '../../support/start-silent.ts';
 import { describeProvider, KEY, type Behaviour, type Limits, type Rig } from '../conformance.ts';
 import { push } from '../messages.ts';
 import { openProvider, type GivenSettings } from '../open-provider.ts';
@@ -82,25 +83,17 @@ async function openRig(behaviour: Behaviour, { timeoutMs, maxConcurrent }: Limit
 }
 
 async function openSilent(provider: Provider): Promise<Rig<Message>> {
-  const connected = Promise.withResolvers<void>();
-  const server = createServer((socket) => {
-    // The client breaks off on purpose.
-    socket.on('error', () => {});
-    socket.resume();
-    connected.resolve();
-  });
-  const port = await listening(server.listen(0, '127.0.0.1'));
+  const server = await startSilent();
   return {
     provider,
-    message: push(subscription(`https://127.0.0.1:${port}/push/1`)),
+    message: push(subscription(`https://127.0.0.1:${server.port}/push/1`)),
     credentials: [],
-    connected: () => connected.promise,
+    connected: () => server.connected,
     arrived: () => Promise.reject(new Error('nothing can arrive')),
     taken: 0,
     async [Symbol.asyncDispose]() {
       await provider[Symbol.asyncDispose]();
-      server.close();
-      await once(server, 'close');
+      await server[Symbol.asyncDispose]();
     },
   };
 }

@@ -1,5 +1,3 @@
-import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { expect } from 'chai';
 import { Webhook } from 'standardwebhooks';
 import { type Clock, SECOND, systemClock } from '../../../src/domain/clock.ts';
@@ -8,6 +6,7 @@ import type { Message, Provider, SendResult, WebhookMessage } from '../../../src
 import { RESERVED_WEBHOOK_HEADERS } from '../../../src/providers/reserved-headers.ts';
 import { http } from '../../../src/providers/webhook/http.ts';
 import { startHttp, type HttpAnswer, type HttpReaction, type ReceivedRequest } from '../../support/start-http.ts';
+import { startSilent } from '../../support/start-silent.ts';
 import { describeProvider, KEY, type Behaviour, type Limits, type Rig } from '../conformance.ts';
 import { webhook } from '../messages.ts';
 import { type GivenSettings, openProvider } from '../open-provider.ts';
@@ -72,28 +71,17 @@ async function openRig(behaviour: Behaviour, limits: Limits): Promise<Rig<Messag
 }
 
 async function openSilent(provider: Provider): Promise<Rig<Message>> {
-  const connected = Promise.withResolvers<void>();
-  const server = createServer((socket) => {
-    // The client breaks off on purpose.
-    socket.on('error', () => {});
-    socket.resume();
-    connected.resolve();
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
+  const server = await startSilent();
   return {
     provider,
-    message: webhook(`https://127.0.0.1:${address.port}/`),
+    message: webhook(`https://127.0.0.1:${server.port}/`),
     credentials: [],
-    connected: () => connected.promise,
+    connected: () => server.connected,
     arrived: () => Promise.reject(new Error('nothing can arrive')),
     taken: 0,
     async [Symbol.asyncDispose]() {
       await provider[Symbol.asyncDispose]();
-      server.close();
-      await once(server, 'close');
+      await server[Symbol.asyncDispose]();
     },
   };
 }
