@@ -47,11 +47,10 @@ export class Publisher implements AsyncDisposable {
   readonly #toClear = new Map<string, Cleared>();
   readonly #stop = new AbortController();
   #publishing: Promise<void> | undefined;
-  readonly #clearing: Promise<void>;
+  #clearing: Promise<void> | undefined;
 
   constructor(options: PublisherOptions) {
     this.#options = options;
-    this.#clearing = this.#clearLoop();
   }
 
   /** The highest version of this row whose event is known here to be acknowledged; 0 when nothing is known. */
@@ -137,18 +136,18 @@ export class Publisher implements AsyncDisposable {
     if (status !== 'pending' && !isFinal(status) && !backlog) return;
     const wakeAt = backlog ? now + OUTBOX_GRACE : needAt(row.state);
     this.#toClear.set(id, { id, version, published, ...(wakeAt !== undefined && { wakeAt }) });
+    this.#clearing ??= this.#clearLoop();
   }
 
   async #clearLoop(): Promise<void> {
-    const { signal } = this.#stop;
-    while (!signal.aborted) {
-      await this.#options.clock.sleep(CLEAR_EVERY, signal);
+    while (this.#toClear.size > 0) {
+      await this.#options.clock.sleep(CLEAR_EVERY, this.#stop.signal);
       await this.#clearNow();
     }
+    this.#clearing = undefined;
   }
 
   async #clearNow(): Promise<void> {
-    if (this.#toClear.size === 0) return;
     const marks = [...this.#toClear.values()];
     this.#toClear.clear();
     try {
@@ -164,7 +163,6 @@ export class Publisher implements AsyncDisposable {
     this.#stop.abort();
     await this.#publishing;
     await this.#clearing;
-    await this.#clearNow();
   }
 }
 

@@ -8,6 +8,9 @@ interface Sleeper {
   readonly wake: () => void;
 }
 
+/** More within one move are a loop that sleeps a little while nothing happens: such a test would time the machine. */
+const MAX_WAKES = 10_000;
+
 /** A clock that stands still until a test moves it. */
 export class ManualClock implements Clock {
   readonly #sleepers = new Set<Sleeper>();
@@ -40,10 +43,11 @@ export class ManualClock implements Clock {
   /** Moves on and wakes who is due, in the order of their times; what they start gets a turn before the next one. */
   async advance(ms: number): Promise<void> {
     const end = this.#now + ms;
-    for (;;) {
+    for (let wakes = 0; ; wakes++) {
       await turn();
       const [next] = [...this.#sleepers].filter((s) => s.at <= end).toSorted((a, b) => a.at - b.at);
       if (!next) break;
+      if (wakes === MAX_WAKES) throw new Error(`${MAX_WAKES} sleeps ended within ${ms} ms`);
       this.#now = Math.max(this.#now, next.at);
       this.#sleepers.delete(next);
       next.wake();
