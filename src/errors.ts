@@ -91,6 +91,11 @@ export class CarillonError extends Error {
   }
 }
 
+/** The fault lies in the service or behind it, and the error knows what it was: somebody who runs it should be told. */
+export function isOwnFault({ status, cause }: CarillonError): boolean {
+  return status === 'INTERNAL' || (status === 'UNAVAILABLE' && cause !== undefined);
+}
+
 /** Bad input in one field. */
 export function invalidField(field: string, description: string): CarillonError {
   return new CarillonError('INVALID_FIELD', `${field}: ${description}`, { violations: [{ field, description }] });

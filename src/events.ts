@@ -4,6 +4,7 @@
  */
 import type { Channel, NotificationSpec, NotificationState } from './domain/notification.ts';
 import type { Receipt, ReceiptKind } from './domain/receipt.ts';
+import type { CarillonError } from './errors.ts';
 import { describeError } from './log.ts';
 import type { SendResult } from './providers/provider.ts';
 import type { Log } from './log.ts';
@@ -65,8 +66,8 @@ export interface Events {
   queueBack(): void;
   schedulerFailed(error: unknown): void;
   schedulerLeads(leads: boolean): void;
-  /** A call ended as INTERNAL; the caller was not told the cause. */
-  callFailed(call: CallFacts, error: unknown): void;
+  /** A call ended by a fault of the service's own; the caller was not told the cause. */
+  callFailed(call: CallFacts, error: CarillonError): void;
   /** A changed template cannot be used; the last good ones stay in use. */
   templatesFailed(error: unknown): void;
   shutdownStarted(signal: string): void;
@@ -139,10 +140,11 @@ export function createEvents(log: Log, now: () => number = Date.now): Events {
       log.info({ event: 'scheduler_leads', leads }, leads ? 'this process schedules' : 'another process schedules'),
     callFailed: (call, error) => {
       const { method, protocol, tenant } = call;
-      log.error(
-        { event: 'call_failed', method, protocol, tenant, err: describeError(error) },
-        'a call failed inside the service',
-      );
+      const fields = { event: 'call_failed', method, protocol, tenant };
+      const message = 'a call failed inside the service';
+      if (error.reason === 'INTERNAL') log.error({ ...fields, err: describeError(error) }, message);
+      // What is away is away for every call.
+      else seldom(`call_failed ${error.reason}`, fields, error, message);
     },
     templatesFailed: (error) =>
       log.error({ event: 'templates_failed', err: describeError(error) }, 'the changed templates cannot be used'),

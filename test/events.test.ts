@@ -93,6 +93,13 @@ describe('events', () => {
     events.callFailed({ method: 'm', protocol: 'grpc' }, CarillonError.from(cause));
     expect(lines[0]?.fields).to.have.nested.property('err.cause.cause.message', 'EIO');
   });
+
+  it('tell of calls that fail for what is away only now and then', () => {
+    const { events, lines } = recordEvents(() => 0);
+    const away = new CarillonError('STORE_UNAVAILABLE', 'away', { cause: new Error('refused') });
+    for (let i = 0; i < 3; i += 1) events.callFailed({ method: 'm', protocol: 'grpc' }, away);
+    expect(lines.map(({ fields }) => fields['event'])).to.deep.equal(['call_failed']);
+  });
 });
 
 describe('the log', () => {

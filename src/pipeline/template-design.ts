@@ -57,14 +57,14 @@ export function loadDesign(folder: Folder, engine: TemplateEngine, faults: Fault
   for (const name of ['header', 'footer']) {
     const source = `${folder.path}/${name}.html.hbs`;
     const text = folder.files.get(`${name}.html.hbs`) ?? '';
-    if (faults.attempt(source, () => engine.compile(text, { source, scope: SCOPE, html: true }))) slots.set(name, text);
+    if (faults.attempt(source, () => engine.compile(text, { source, scope: SCOPE, escaping: 'html' }))) slots.set(name, text);
   }
   const source = `${folder.path}/layout.html.hbs`;
   if (!folder.files.has('layout.html.hbs')) faults.add(source, 'is missing');
   // Each was checked by itself; as one they render in half the time.
   const text = (folder.files.get('layout.html.hbs') ?? '').replaceAll(SLOT, (_, name: string) => slots.get(name) ?? '');
   const layout = faults.attempt(source, () =>
-    engine.compile(text, { source, scope: LAYOUT_SCOPE, html: true, trusted: ['body'] }),
+    engine.compile(text, { source, scope: LAYOUT_SCOPE, escaping: 'html', trusted: ['body'] }),
   );
   if (!layout || faults.list.length > before) return undefined;
   return { folder, wrap: (body, variables, state) => layout({ ...variables, brand, body }, state) };

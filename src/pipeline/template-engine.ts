@@ -23,6 +23,7 @@ type Body = (context: unknown, options?: { readonly data?: LoopFrame; readonly b
 
 interface LoopFrame {
   readonly state: RenderState;
+  readonly escape: (text: string) => string;
   index?: number;
   key?: string | number;
   first?: boolean;
@@ -99,15 +100,27 @@ function print(...all: unknown[]): string {
   }
   const text = String(value);
   options.data.state.charge(text.length);
-  return text;
+  return options.data.escape(text);
 }
+
+/** How a printed value is kept from being markup. */
+export type Escaping = 'html' | 'slack' | 'none';
+
+const same = (text: string): string => text;
+
+/** What `print` does; Handlebars itself escapes HTML, after it. */
+const ESCAPES: Readonly<Record<Escaping, (text: string) => string>> = {
+  html: same,
+  none: same,
+  // A value could hold a link or call everybody: <!channel> (docs.slack.dev/messaging/formatting-message-text#escaping).
+  slack: (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;'),
+};
 
 export interface PartOptions {
   /** Named in errors. */
   readonly source: string;
   readonly scope: Scope;
-  /** HTML is escaped, anything else is not. */
-  readonly html: boolean;
+  readonly escaping: Escaping;
   /** Variables that hold finished HTML: see GuardOptions. */
   readonly trusted?: readonly string[];
 }
@@ -149,12 +162,12 @@ export class TemplateEngine {
     const { faults, helpers } = guard(tree, { scope: options.scope, trusted: options.trusted ?? [] });
     if (faults.length > 0) throw new SourceError(faults);
     const { handlebars, knownHelpers } = createEnvironment(helpers);
-    const run = handlebars.compile<unknown>(tree, { knownHelpers, knownHelpersOnly: true, noEscape: !options.html });
+    const run = handlebars.compile<unknown>(tree, { knownHelpers, knownHelpersOnly: true, noEscape: options.escaping !== 'html' });
     return (context, state) => {
       state.beginPart();
       try {
         return run(context, {
-          data: { state },
+          data: { state, escape: ESCAPES[options.escaping] },
           // Said outright, or Handlebars writes each refusal to the console.
           allowProtoMethodsByDefault: false,
           allowProtoPropertiesByDefault: false,

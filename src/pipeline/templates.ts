@@ -8,6 +8,7 @@
  *
  * A template names values of its data, `recipient`, `store_name`, `store_url` and `year`. What a recipient may lack, such
  * as a name, is written `{{default recipient.first_name "there"}}` or stands inside `{{#if recipient.first_name}}`.
+ * A value is never markup: it is escaped in HTML and for Slack. The template itself may hold any.
  */
 import type { JsonObject } from '../domain/notification.ts';
 import { checkDataSize } from './render-content.ts';
@@ -15,6 +16,7 @@ import { RenderError } from './render-error.ts';
 import { loadDesign } from './template-design.ts';
 import type { Design } from './template-design.ts';
 import { TemplateEngine } from './template-engine.ts';
+import type { Escaping } from './template-engine.ts';
 import { Faults, TemplatesError } from './template-faults.ts';
 import { CHANNEL_PARTS, parsePartFile, parseSettings, readTree, versionOf } from './template-folder.ts';
 import type { Folder, PartFile, PartName, TemplateChannel } from './template-folder.ts';
@@ -100,11 +102,16 @@ function readVariants(folder: Folder, schema: JsonObject, engine: TemplateEngine
     const variant = variants.get(key) ?? { folder, channel, locale, parts: {} };
     variants.set(key, variant);
     const compiled = faults.attempt(path, () =>
-      engine.compile(text, { source: path, scope: rootScope(schema), html: part === 'html' }),
+      engine.compile(text, { source: path, scope: rootScope(schema), escaping: escapingOf(file) }),
     );
     if (compiled) variant.parts[part] = compiled;
   }
   return [...variants.values()];
+}
+
+function escapingOf({ channel, part }: PartFile): Escaping {
+  if (part === 'html') return 'html';
+  return channel === 'slack' ? 'slack' : 'none';
 }
 
 function partFault({ channel, locale, part }: PartFile): string | undefined {

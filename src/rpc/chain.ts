@@ -4,7 +4,7 @@
  */
 import { create, type DescMessage, type DescMethod, type Message, type MessageInitShape } from '@bufbuild/protobuf';
 
-import { CarillonError } from '../errors.ts';
+import { CarillonError, isOwnFault } from '../errors.ts';
 import { orAborted, untilAborted } from './abort.ts';
 import type { Authenticate } from './auth.ts';
 import { type CallContext, fullName, type MethodHandler, type Protocol } from './handler.ts';
@@ -50,7 +50,7 @@ export interface ChainOptions {
   readonly maxStreams: number;
   /** Once aborted, new calls and open streams end with SHUTTING_DOWN; unary calls in flight go on. */
   readonly draining: AbortSignal;
-  /** Told every INTERNAL error with its cause, none of which the caller is shown. */
+  /** Told every fault of the service's own, with its cause, which the caller is not shown. */
   readonly onError: (context: CallContext, error: CarillonError) => void;
 }
 
@@ -204,7 +204,7 @@ export class Chain {
 
   #reported(context: CallContext, thrown: unknown): CarillonError {
     const error = CarillonError.from(thrown);
-    if (error.reason === 'INTERNAL') this.#options.onError(context, error);
+    if (isOwnFault(error)) this.#options.onError(context, error);
     return error;
   }
 }

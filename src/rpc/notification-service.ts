@@ -15,7 +15,7 @@ import type {
   SendNotificationResponseSchema,
   SendResultSchema,
 } from '../../gen/carillon/v1/notification_service_pb.js';
-import { CarillonError, invalidField } from '../errors.ts';
+import { CarillonError, invalidField, isOwnFault } from '../errors.ts';
 import type { Accepted, Acceptor, SendRequest } from '../pipeline/accept.ts';
 import { cancelNotification, notFound } from '../pipeline/cancel.ts';
 import type { Clock } from '../domain/clock.ts';
@@ -65,7 +65,7 @@ export function createNotificationService(options: NotificationServiceOptions): 
   /** An item's error is its answer and does not end the call, so the chain never sees it. */
   const toResult = (result: Accepted | CarillonError | undefined, context: CallContext): SendResultInit => {
     const answer = result ?? CarillonError.from(undefined);
-    if (answer instanceof CarillonError && answer.reason === 'INTERNAL') options.events.callFailed(context, answer);
+    if (answer instanceof CarillonError && isOwnFault(answer)) options.events.callFailed(context, answer);
     return fromResult(answer);
   };
 

@@ -62,7 +62,14 @@ describe('rendering', () => {
       expect(rendererOf(shipped, { defaultLocale: 'pt-BR' }).render(spec, NOW).locale).to.equal('pt');
     });
 
-    it('escapes values in HTML, and only there', async () => {
+    it('lets no value of a Slack message link or call anybody, and leaves the markup of the template', async () => {
+      const source = '<!here> <{{url}}|{{default name "you"}}>';
+      const sample = { url: 'https://x.example/?a=1&b=2', name: '<!channel> & <@U1>' };
+      const text = '<!here> <https://x.example/?a=1&amp;b=2|&lt;!channel&gt; &amp; &lt;@U1&gt;>';
+      expect(await renderNote(source, { sample })).to.equal(text);
+    });
+
+    it('escapes values of a mail in HTML, and only there', async () => {
       const parts = {
         'email.en.subject.hbs': '{{name}}',
         'email.en.html.hbs': '<a title="{{name}}">',
@@ -128,7 +135,7 @@ describe('rendering', () => {
       const data = { recipient: { first_name: 'Eve' }, store_name: 'Fake', store_url: 'x', year: 1 };
       const recipient = { firstName: 'Ada', locale: 'en-GB', timeZone: 'Asia/Tokyo' };
       const written = await renderNote(guarded, { sample: data, recipient });
-      expect(written).to.equal('Ada en-GB Asia/Tokyo Fern & Co https://fern.example 2026');
+      expect(written).to.equal('Ada en-GB Asia/Tokyo Fern &amp; Co https://fern.example 2026');
       expect(await renderNote(guarded, { sample: data })).to.match(/^- en UTC /);
     });
 

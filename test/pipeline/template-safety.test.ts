@@ -45,7 +45,7 @@ describe('a template', () => {
   });
 
   it('does not take values for templates', async () => {
-    expect(await renderNote('{{a}}', { sample: { a: '{{b}} {{> c}}', b: 'no' } })).to.equal('{{b}} {{> c}}');
+    expect(await renderNote('{{a}}', { sample: { a: '{{b}} {{> c}}', b: 'no' } })).to.equal('{{b}} {{&gt; c}}');
   });
 
   for (const source of [

@@ -115,12 +115,13 @@ for (const protocol of PROTOCOLS) {
       });
     });
 
-    it('answers LOOKUP_FAILED when the provider fails', async () => {
+    it('answers LOOKUP_FAILED when the provider fails, and why is reported', async () => {
       provider.answer = async () => {
-        throw new CarillonError('LOOKUP_FAILED', 'twilio did not look the number up');
+        throw new CarillonError('LOOKUP_FAILED', 'twilio did not look the number up', { cause: new Error('401') });
       };
       const failure = await failureOf(client.verifyPhone({ phone: '+5511999990000', lookUp: true }));
       expect(failure).to.include({ code: 'Unavailable', reason: 'LOOKUP_FAILED' });
+      expect(rpc.reported.at(-1)?.error.cause).to.have.property('message', '401');
     });
 
     it('refuses what breaks the rules of the fields', async () => {
