@@ -105,9 +105,32 @@ export class Acceptor {
 
   /** Each is accepted or refused on its own. The sends share their writes. */
   async accept(sends: readonly SendRequest[]): Promise<(Accepted | CarillonError)[]> {
-    const drafts = await Promise.all(sends.map((send) => refusable(() => this.#draft(send))));
+    const drafts = await Promise.all(sends.map((send) => refusable(() => this.#draftOrRepeat(send))));
     const keyed = await this.#reserveKeys(drafts);
     return this.#store(keyed);
+  }
+
+  /** What was accepted under a key stands, whatever has become of templates, routes and the queue since. */
+  async #draftOrRepeat(send: SendRequest): Promise<Draft> {
+    try {
+      return await this.#draft(send);
+    } catch (thrown) {
+      const standing = await this.#standing(send);
+      if (standing) return standing;
+      throw thrown;
+    }
+  }
+
+  /** A repeat whose rows are all there. One that broke off half way is finished only while it would still be accepted. */
+  async #standing(send: SendRequest): Promise<Draft | undefined> {
+    const { storage, clock } = this.#options;
+    const { tenant, request, idempotencyKey } = send;
+    const record = idempotencyKey ? await storage.findKey(tenant, idempotencyKey, clock.now()) : undefined;
+    if (record?.fingerprint !== fingerprint(request)) return undefined;
+    const stored = new Map((await storage.find(record.ids)).map((row) => [row.spec.id, row]));
+    const rows = record.ids.flatMap((id) => stored.get(id) ?? []);
+    const { ids, groupId, watchToken } = record;
+    return rows.length < ids.length ? undefined : { send, key: undefined, groupId, watchToken, repeat: true, rows };
   }
 
   /** Everything that can be refused without a write. */

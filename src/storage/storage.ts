@@ -125,6 +125,8 @@ export interface Storage extends AsyncDisposable {
    * answers the records that are in force now, in the order asked for. Atomic per key.
    */
   reserveKeys(records: readonly KeyRecord[]): Promise<KeyRecord[]>;
+  /** The record of a key that is in force at `now`. */
+  findKey(tenant: string, key: string, now: number): Promise<KeyRecord | undefined>;
 
   /** Stores the files of a notification under its id; a repeat is left as it is. */
   saveAttachments(id: string, files: readonly Attachment[]): Promise<void>;

@@ -62,6 +62,18 @@ onEach('storage, keys and upkeep', storageAdapters, (rig) => {
     });
   });
 
+  describe('findKey', () => {
+    it('answers the record of a key until it ends, and only to its tenant', async () => {
+      const record = aKey({ expiresAt: SAMPLE_TIME + 1_000 });
+      const { tenant, key } = record;
+      await rig.port.reserveKeys([record]);
+      expect(await rig.port.findKey(tenant, key, SAMPLE_TIME + 999)).to.deep.equal(record);
+      expect(await rig.port.findKey(tenant, key, SAMPLE_TIME + 1_000)).to.equal(undefined);
+      expect(await rig.port.findKey('another', key, SAMPLE_TIME)).to.equal(undefined);
+      expect(await rig.port.findKey(tenant, 'another', SAMPLE_TIME)).to.equal(undefined);
+    });
+  });
+
   describe('attachments', () => {
     const everyByte: Attachment = {
       filename: 'añejo.bin',

@@ -92,7 +92,7 @@ describe('accept', () => {
 
   it('writes nothing, of any channel, when one check fails', async () => {
     const writes: string[] = [];
-    const note: Fault = (method) => void (method === 'find' || method === 'list' || writes.push(method));
+    const note: Fault = (method) => void (/^(?:find|list)/.test(method) || writes.push(method));
     await using pipeline = await openPipeline({ storage: note });
     const refuseSms: ContentCheck = ({ channel }) => {
       if (channel === 'sms') throw new CarillonError('TEMPLATE_NOT_FOUND', 'no such template');
@@ -187,6 +187,22 @@ describe('accept under an idempotency key', () => {
     await other.storage.insert([part]);
     expect(idsOf(await anAcceptor(other).acceptOne(send(three, 'key')))).to.deep.equal(ids);
     expect(await countRows(other)).to.equal(3);
+  });
+
+  it('answers a repeat from its rows also when it would be refused by now, and nothing but that repeat', async () => {
+    await using pipeline = await openPipeline();
+    let gone = false;
+    const acceptor = anAcceptor(pipeline, () => {
+      if (gone) throw new CarillonError('TEMPLATE_NOT_FOUND', 'no such template any more');
+    });
+    const accepted = await acceptor.acceptOne(send(three, 'key'));
+    gone = true;
+    expect(await acceptor.acceptOne(send(three, 'key'))).to.deep.equal(accepted);
+    for (const other of [send(three), send(three, 'another'), send(aRequest({ type: 'another' }), 'key')]) {
+      expect(await reasonOf(acceptor.acceptOne(other))).to.equal('TEMPLATE_NOT_FOUND');
+    }
+    await pipeline.clock.advance(HOUR);
+    expect(await reasonOf(acceptor.acceptOne(send(three, 'key')))).to.equal('TEMPLATE_NOT_FOUND');
   });
 
   it('refuses another request under the same key, also within one batch, and leaves other tenants alone', async () => {

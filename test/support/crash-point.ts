@@ -129,6 +129,7 @@ function gatedStorage(storage: Storage, gate: Gate): Storage {
         gate.learn(inForce);
         return inForce;
       }),
+    findKey: (tenant, key, now) => storage.findKey(tenant, key, now),
     saveAttachments: (id, files) =>
       gate.around('saveAttachments', gate.concerns([id]), () => storage.saveAttachments(id, files)),
     loadAttachments: (id) => gate.around('loadAttachments', gate.concerns([id]), () => storage.loadAttachments(id)),

@@ -36,6 +36,12 @@ export class Keys {
     return this.#batcher.add(records, () => BYTES_OF_A_KEY);
   }
 
+  async find(tenant: string, key: string, now: number): Promise<KeyRecord | undefined> {
+    const id = idOf({ tenant, key });
+    const record = (await this.#reach(() => this.#read([id]))).get(id);
+    return record && record.expiresAt > now ? record : undefined;
+  }
+
   idle(): Promise<void> {
     return this.#batcher.idle();
   }
@@ -107,7 +113,7 @@ function fieldsOf({ expiresAt, ...record }: KeyRecord): Omit<KeyDocument, '_id'>
 }
 
 /** Length first, so that no two pairs of tenant and key make the same text. */
-function idOf({ tenant, key }: KeyRecord): string {
+function idOf({ tenant, key }: Pick<KeyRecord, 'tenant' | 'key'>): string {
   return createHash('sha256').update(`${tenant.length}:${tenant}:${key}`).digest('base64url');
 }
 

@@ -186,6 +186,10 @@ class MongoStorage implements Storage {
     return this.#keys.reserve(records);
   }
 
+  findKey(tenant: string, key: string, now: number): Promise<KeyRecord | undefined> {
+    return this.#keys.find(tenant, key, now);
+  }
+
   async saveAttachments(id: string, files: readonly Attachment[]): Promise<void> {
     const stored = files.map(({ filename, mimeType, contentId, content }) => ({
       filename,

@@ -178,6 +178,13 @@ export class SqliteStorage implements Storage {
     return read?.rows.map((row) => JSON.parse(text(row, 'body')) as KeyRecord) ?? [];
   }
 
+  async findKey(tenant: string, key: string, now: number): Promise<KeyRecord | undefined> {
+    const [row] = this.#session.read(READ_KEY, [tenant, key]);
+    // As above.
+    const record = row && (JSON.parse(text(row, 'body')) as KeyRecord);
+    return record && record.expiresAt > now ? record : undefined;
+  }
+
   async saveAttachments(id: string, files: readonly Attachment[]): Promise<void> {
     // A copy of the content alone: on the way to the writer a view would take the whole buffer behind it along.
     const rows = files.map((file, position) => [
