@@ -23,7 +23,10 @@ export interface CallbacksOptions {
   readonly events: Pick<Events, 'callbackRefused' | 'callbackFailed'>;
   /** Size of a body. Default: 2 MiB; times `maxConcurrent` it is the memory that strangers can fill. */
   readonly maxBytes?: number;
-  /** Callbacks at a time in this process; more are answered 503. Default: 64. */
+  /**
+   * Callbacks at a time in this process. One more ends, with 408, the one whose body has been awaited longest, so that
+   * strangers who send none cannot keep the places; where all bodies are there, it is answered 503. Default: 64.
+   */
   readonly maxConcurrent?: number;
   /** Milliseconds for a body to arrive and be checked, so that slow callers cannot keep the places. Default: 15 s. */
   readonly deadline?: number;
@@ -58,7 +61,16 @@ const REPLAYED: Answer = { status: 406, why: 'replayed with another body' };
 export function createCallbacks(options: CallbacksOptions): (request: HttpRequest, response: HttpResponse) => boolean {
   const { providers, maxConcurrent = DEFAULT_MAX_CONCURRENT, events } = options;
   const known = new Map(providers.flatMap(({ name, receive }) => (receive ? [[name, receive] as const] : [])));
+  /** The one that came first is the first. */
+  const arriving = new Set<AbortController>();
   let running = 0;
+  const hasPlace = (): boolean => {
+    if (running < maxConcurrent) return true;
+    const [longest] = arriving;
+    if (longest) arriving.delete(longest);
+    longest?.abort();
+    return longest !== undefined;
+  };
   return (request, response) => {
     const name = PATH.exec(request.url ?? '')?.[1] ?? '';
     const receive = known.get(name);
@@ -66,12 +78,12 @@ export function createCallbacks(options: CallbacksOptions): (request: HttpReques
     if (request.method !== 'POST') {
       response.writeHead(405, { allow: 'POST', 'content-length': '0' });
       response.end();
-    } else if (running >= maxConcurrent) {
+    } else if (!hasPlace()) {
       events.callbackRefused(name, FULL.why ?? '');
       send(response, FULL);
     } else {
       running += 1;
-      void serve({ name, receive, request, response }, options).finally(() => {
+      void serve({ name, receive, request, response }, arriving, options).finally(() => {
         running -= 1;
       });
     }
@@ -86,15 +98,22 @@ interface Callback {
   readonly response: HttpResponse;
 }
 
-/** Never rejects. */
-async function serve(callback: Callback, options: CallbacksOptions): Promise<void> {
+/** Never rejects. @param arriving holds it until its body has arrived: aborted, it gives up its place */
+async function serve(
+  callback: Callback,
+  arriving: Set<AbortController>,
+  options: CallbacksOptions,
+): Promise<void> {
   const { name, request, response } = callback;
   const { events, maxBytes = DEFAULT_MAX_BYTES, deadline = DEFAULT_DEADLINE } = options;
   const closed = new AbortController();
   response.once('close', () => closed.abort());
   const late = AbortSignal.timeout(deadline);
   const signal = AbortSignal.any([closed.signal, late]);
-  const body = await readBody(request, maxBytes, late);
+  const pushedOut = new AbortController();
+  arriving.add(pushedOut);
+  const body = await readBody(request, maxBytes, AbortSignal.any([late, pushedOut.signal]));
+  arriving.delete(pushedOut);
   // Nobody is there to be answered.
   if (body === 'gone') return;
   const answer = await answerTo(callback, body, signal, options);

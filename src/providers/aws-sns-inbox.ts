@@ -164,9 +164,9 @@ function certificateOf(pem: string): X509Certificate | undefined {
   }
 }
 
-/** Only there does AWS alone decide what is served. */
+/** Only there does AWS alone decide what is served: `sns.s3-us-west-2.amazonaws.com` would be somebody's bucket. */
 function ofAws(text: string): URL | undefined {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url?.protocol !== 'https:' || url.username !== '' || url.password !== '') return undefined;
-  return /^sns\.[a-z0-9-]{3,}\.amazonaws\.com(\.cn)?$/.test(url.host) ? url : undefined;
+  return /^sns\.[a-z]{2,}(-[a-z]+)+-\d+\.amazonaws\.com(\.cn)?$/.test(url.host) ? url : undefined;
 }

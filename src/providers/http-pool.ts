@@ -1,4 +1,5 @@
 /** Connections to one or many services, with a time limit and a number of calls at a time. */
+import { Socket } from 'node:net';
 import type { LookupFunction } from 'node:net';
 import type { Agent } from 'undici';
 import { callHttp, type HttpRequest, type HttpResult } from './http-call.ts';
@@ -37,7 +38,8 @@ const KEEP_ALIVE = 4_000;
 export class HttpPool implements AsyncDisposable {
   readonly #options: HttpPoolOptions;
   readonly #slots: Slots;
-  readonly #closing = new AbortController();
+  readonly #sockets = new Set<Socket>();
+  #closed = false;
   /** Its library is loaded with the first call: a start does not need it. */
   #agent: Promise<Agent> | undefined;
 
@@ -48,7 +50,7 @@ export class HttpPool implements AsyncDisposable {
 
   /** One request; never rejects. */
   async call(request: HttpRequest, signal: AbortSignal): Promise<HttpResult> {
-    if (this.#closing.signal.aborted) return { kind: 'not_sent', error: new Error('it is closed') };
+    if (this.#closed) return { kind: 'not_sent', error: new Error('it is closed') };
     if (!(await this.#slots.take(signal))) return { kind: 'not_sent', error: new NoFreeCall() };
     try {
       const agent = await (this.#agent ??= this.#open());
@@ -60,27 +62,39 @@ export class HttpPool implements AsyncDisposable {
   }
 
   async #open(): Promise<Agent> {
-    const { Agent } = await import('undici');
+    const { Agent, buildConnector } = await import('undici');
     const { timeout, ca, lookup, allowH2 = false, keepAlive = KEEP_ALIVE } = this.#options;
-    const agent = new Agent({
-      // A connection that is still being made does not end with the agent; the signal ends it.
-      connect: {
-        timeout: Math.min(timeout, CONNECT_TIMEOUT),
-        signal: this.#closing.signal,
-        ...(ca === undefined ? {} : { ca }),
-        ...(lookup === undefined ? {} : { lookup }),
-      },
+    const connect = buildConnector({
+      timeout: Math.min(timeout, CONNECT_TIMEOUT),
       allowH2,
+      ...(ca === undefined ? {} : { ca }),
+      ...(lookup === undefined ? {} : { lookup }),
+    });
+    const agent = new Agent({
+      connect: (options, done) => this.#keep(connect(options, done)),
       keepAliveTimeout: keepAlive,
       keepAliveMaxTimeout: keepAlive,
+      allowH2,
     });
-    if (this.#closing.signal.aborted) await agent.destroy();
+    if (this.#closed) await agent.destroy();
     return agent;
+  }
+
+  /**
+   * A connection that is still being made does not end with the agent. undici answers the socket, which its type does not
+   * say; a signal for all of them would keep a listener for every connection that there ever was.
+   */
+  #keep(socket: unknown): void {
+    if (!(socket instanceof Socket)) return;
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
   }
 
   /** The pipeline has finished by now; a call still under way ends without its answer. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closing.abort();
-    await (await this.#agent)?.destroy();
+    this.#closed = true;
+    const agent = await this.#agent;
+    for (const socket of this.#sockets) socket.destroy();
+    await agent?.destroy();
   }
 }

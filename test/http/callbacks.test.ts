@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
+import { request as httpRequest, type ClientRequest, type IncomingHttpHeaders } from 'node:http';
 import { connect as connectHttp2, type IncomingHttpHeaders as Http2Headers } from 'node:http2';
 import { expect } from 'chai';
 import { DAY } from '../../src/domain/clock.ts';
@@ -106,6 +106,17 @@ async function post(
   const chunks: Buffer[] = [];
   for await (const chunk of response) chunks.push(chunk);
   return { status: response.statusCode, headers: response.headers, body: Buffer.concat(chunks).toString() };
+}
+
+/** A callback whose headers have arrived, and of whose nine bytes the first is on its way. */
+async function beginBody({ port }: Rig): Promise<ClientRequest> {
+  const headers = { 'content-length': 9, expect: '100-continue' };
+  const call = httpRequest({ port, method: 'POST', path: '/callbacks/vendor', headers, agent: false });
+  call.on('error', () => {});
+  call.flushHeaders();
+  await soon(once(call, 'continue'));
+  call.write('{');
+  return call;
 }
 
 describe('a callback', () => {
@@ -289,18 +300,21 @@ describe('callers that do not play along', () => {
 
   it('one that breaks off in the middle of the body asks nobody and leaves its place', async () => {
     await using rig = await open({ limits: { maxConcurrent: 1 } });
-    const call = httpRequest({
-      port: rig.port,
-      method: 'POST',
-      path: '/callbacks/vendor',
-      headers: { 'content-length': 9 },
-    });
-    call.on('error', () => {});
-    call.write('{');
-    await eventually('its place is taken', async () => (await rig.post('{}')).status === 503);
+    const call = await beginBody(rig);
     call.destroy();
     await eventually('its place is free', async () => (await rig.post('{}')).status === 200);
     expect(rig.asked).to.have.length(1);
+  });
+
+  it('one whose body does not come gives up its place to the next one', async () => {
+    await using rig = await open({ limits: { maxConcurrent: 2 } });
+    const [first, second] = [await beginBody(rig), await beginBody(rig)];
+    const answered = once(first, 'response');
+    expect((await rig.post('{}')).status).to.equal(200);
+    expect((await soon(answered))[0]).to.include({ statusCode: 408 });
+    second.end('12345678');
+    expect((await soon(once(second, 'response')))[0]).to.include({ statusCode: 200 });
+    first.destroy();
   });
 
   it('one that breaks off ends what its check asks for', async () => {

@@ -1,8 +1,9 @@
 /** E-mail over Amazon SES (API v2). SES knows no idempotency key: a repeat after an unknown outcome is a second mail. */
-import { HOUR } from '../../domain/clock.ts';
+import { HOUR, SECOND } from '../../domain/clock.ts';
 import { AWS_SETTINGS, AwsApi, awsFaults, type AwsResult, type Refused } from '../aws-api.ts';
 import { SnsInbox, type Fetch } from '../aws-sns-inbox.ts';
 import { defineProvider, type OpenContext, type ProviderDefinition, type Senders } from '../definition.ts';
+import { HttpApi } from '../http-api.ts';
 import type { CallbackRequest, CallbackResult, Check, EmailMessage, Provider, SendResult } from '../provider.ts';
 import { text, texts, type SettingsOf } from '../settings.ts';
 import { isUsableInText, neededSender, SENDER_SETTINGS, senderFaults, unusableAddress } from './message.ts';
@@ -35,7 +36,13 @@ const QUOTA_WAIT = HOUR;
 
 export const ses = defineSes();
 
-/** @param fetch how certificates are fetched and subscriptions confirmed; as every other call unless given */
+/**
+ * What strangers can make us fetch has connections of its own, so that it cannot hold up mail. It is AWS's own hosts in any
+ * case, whatever stands in for SES.
+ */
+const INBOX = { baseUrl: 'https://sns.amazonaws.com', timeout: 5 * SECOND, maxConcurrent: 4, secrets: [] };
+
+/** @param fetch how certificates are fetched and subscriptions confirmed; from AWS unless given */
 export function defineSes(fetch?: Fetch): ProviderDefinition {
   return defineProvider({
     name: 'ses',
@@ -62,9 +69,10 @@ async function openSes(settings: SesSettings, context: OpenContext, fetch?: Fetc
   const { sesMail } = await import('./ses-mail.ts');
   const aws = new AwsApi('email', settings, context.clock);
   const client = new SESv2Client(aws.clientConfig);
+  const sns = new HttpApi({ ...INBOX, clock: context.clock });
   const inbox = new SnsInbox(
     settings.topicArns,
-    fetch ?? ((url, signal) => aws.http.call({ method: 'GET', path: url }, signal)),
+    fetch ?? ((url, signal) => sns.call({ method: 'GET', path: url }, signal)),
   );
 
   return {
@@ -84,7 +92,7 @@ async function openSes(settings: SesSettings, context: OpenContext, fetch?: Fetc
     receive: (request) => receive(inbox, request),
     async [Symbol.asyncDispose]() {
       client.destroy();
-      await aws[Symbol.asyncDispose]();
+      await Promise.all([sns[Symbol.asyncDispose](), aws[Symbol.asyncDispose]()]);
     },
   };
 }

@@ -54,7 +54,8 @@ function attachment(file: Attachment): NonNullable<SendMailOptions['attachments'
   return {
     filename: oneLine(file.filename),
     content: Buffer.from(buffer, byteOffset, byteLength),
-    contentType: oneLine(file.mimeType),
+    // nodemailer would open these as parts of the mail itself: a `multipart/*` loses its content, a `message/*` its encoding.
+    contentType: /^(?:multipart|message)\//i.test(file.mimeType) ? 'application/octet-stream' : oneLine(file.mimeType),
     ...(file.contentId === undefined
       ? { contentDisposition: 'attachment' as const }
       : { cid: oneLine(file.contentId), contentDisposition: 'inline' as const }),

@@ -63,6 +63,8 @@ export function outcomeOf(error: NodemailerError, handedOver: boolean, detail: s
     case 'DATA':
       return refusedMessage(answer);
     default:
+      // One that no line break ended is told as the connection's, and is the answer to the message.
+      if (handedOver) return refusedMessage(answer);
       return refusedSession(answer, error.code === 'ETLS');
   }
 }

@@ -71,7 +71,8 @@ function poolOptions(settings: SmtpSettings): SMTPPoolOptions & { pool: true } {
     ignoreTLS: ignoreTls,
     // Credentials never travel in the clear unless that was asked for.
     requireTLS: requireTls || (username !== undefined && !secure && !ignoreTls),
-    ...(username === undefined ? {} : { auth: { user: username, pass: password ?? '' } }),
+    // A relay that offers no login is not used without one: it would refuse the recipients, as if they were at fault.
+    ...(username === undefined ? {} : { auth: { user: username, pass: password ?? '' }, forceAuth: true }),
     tls: tlsOf(settings),
     ...dkimOf(settings),
     connectionTimeout,

@@ -42,7 +42,10 @@ async function openSmtp(settings: SmtpSettings, context: OpenContext): Promise<P
       const dialogue: Dialogue = { handedOver: false };
       try {
         const mail: TrackedMail = { ...composeMail(message, from, call.key), signal: call.signal, dialogue };
-        return taken(await transport.sendMail(mail), redact);
+        const info = await transport.sendMail(mail);
+        if (dialogue.handedOver) return taken(info, redact);
+        // Said before the server had the message: nodemailer takes any answer for the one to the dot.
+        return { outcome: 'unknown', code: 'early_answer', detail: redact(info.response) };
       } catch (thrown) {
         const error = decisive(asMailError(thrown));
         return outcomeOf(error, dialogue.handedOver, redact(error.response ?? error.message));

@@ -1,12 +1,12 @@
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 
-/** A reply (lines without their end), or `hang`, `reset` or `close` in its place. */
+/** A reply (lines without their end), or `hang`, `reset` or `close` in its place; `unended ` before one: it is cut off. */
 export type Step = string;
 
 export type Stage = 'greeting' | 'ehlo' | 'starttls' | 'auth' | 'mail' | 'rcpt' | 'data' | 'content' | 'dot';
 
-/** What the server does at each stage. `content`: while the message is still coming in; only `reset` and `close`. */
+/** What the server does at each stage. `content`: while the message is still coming in. */
 export type Script = Partial<Record<Stage, Step>>;
 
 export interface ScriptedSmtp extends AsyncDisposable {
@@ -68,6 +68,7 @@ export async function startScriptedSmtp(script: Script): Promise<ScriptedSmtp> {
       const step = script[stage] ?? GOOD[stage];
       if (step === 'reset') socket.resetAndDestroy();
       else if (step === 'close') socket.end();
+      else if (step.startsWith('unended ')) socket.end(step.slice('unended '.length));
       else if (step !== 'hang' && step !== '') socket.write(`${step}\r\n`);
       return step;
     };

@@ -52,6 +52,16 @@ describe('an e-mail of smtp', () => {
     expect(logo).to.include({ filename: 'logo.png', contentId: '<logo>' });
   });
 
+  for (const mimeType of ['multipart/mixed', 'message/rfc822']) {
+    it(`carries a ${mimeType} byte by byte`, async () => {
+      const content = Buffer.from(`Subject: x\n\n${'é'.repeat(1_000)}\n`);
+      const { parsed } = await deliver(email({ attachments: [{ filename: 'a.eml', content, mimeType }] }));
+      const [file] = parsed.attachments;
+      expect(file?.filename).to.equal('a.eml');
+      expect(Buffer.from(file?.content as ArrayBuffer)).to.deep.equal(content);
+    });
+  }
+
   it('keeps List-Unsubscribe to the letter, however long', async () => {
     const url = `<https://example.org/u/${'x'.repeat(300)}>, <mailto:u@example.org>`;
     const mail = await deliver(

@@ -104,6 +104,7 @@ describe('smtp reads an answer by stage and code', () => {
     ['message 552', { dot: '552 5.3.4 too large' }, { outcome: 'permanent_failure' }],
     ['message 451', { dot: '451 4.7.1 later' }, { outcome: 'temporary_failure', providerDown: false }],
     ['message 421', { dot: '421 4.3.2 closing' }, { outcome: 'temporary_failure', providerDown: true }],
+    ['message 554, without an end', { dot: 'unended 554 5.7.1 spam' }, { outcome: 'permanent_failure', code: '554' }],
     ['message, then closed', { dot: 'close' }, { outcome: 'unknown' }],
     ['message, then nonsense', { dot: 'what is this' }, { outcome: 'unknown' }],
     [
@@ -123,6 +124,13 @@ describe('smtp reads an answer by stage and code', () => {
     }
   }
 
+  it('never goes without its login where the relay offers none', async () => {
+    await using server = await startScriptedSmtp({ ehlo: OK_EHLO, auth: '502 5.5.2 what', rcpt: '550 no relaying' });
+    await using smtp = await openSmtp(server.port, { ...LOGIN, ignoreTls: true });
+    expect(await smtp.send(email(), call())).to.include({ outcome: 'provider_error', code: '502' });
+    expect(await smtp.check?.(new AbortController().signal)).to.include({ ok: false });
+  });
+
   const logins: readonly (readonly [string, Step, Partial<SendResult>])[] = [
     ['AUTH 535', '535 5.7.8 bad credentials', { outcome: 'provider_error', code: '535' }],
     ['AUTH 454', '454 4.7.0 later', { outcome: 'temporary_failure', providerDown: true }],
@@ -141,6 +149,10 @@ describe('smtp knows how far a message has come', () => {
 
   it('is a temporary failure when the connection breaks inside the message, which the server then drops', async () => {
     expect(await sendScripted({ content: 'reset' }, large)).to.include({ outcome: 'temporary_failure' });
+  });
+
+  it('does not believe a server that says yes before it has the message', async () => {
+    expect(await sendScripted({ content: '250 2.0.0 queued' }, large)).to.include({ outcome: 'unknown' });
   });
 
   it('is a temporary failure when it is aborted while the server waits to take the message', async () => {
