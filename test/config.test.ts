@@ -160,6 +160,7 @@ describe('configuration', () => {
       ['server.grpc_address', '[::1]:0', '127.0.0.1'],
       ['server.http_address', 'localhost:65535', 'localhost:65536'],
       ['server.public_url', 'https://notify.example.com', 'notify.example.com'],
+      ['server.public_url', 'https://notify.example.com/base', 'https://user:pass@notify.example.com'],
       ['notifications.default_sender_email', 'a@example.com', 'a@b>,c@d'],
       ['notifications.default_locale', 'pt-BR', 'portuguese!'],
       ['notifications.store_url', 'https://example.com', 'javascript:alert(1)'],

@@ -150,7 +150,8 @@ const SHAPES: Readonly<Record<Exclude<Format, 'file'>, { readonly wanted: string
   address: { wanted: 'host:port', fits: (v) => parseAddress(v) !== undefined },
   email: { wanted: 'an e-mail address', fits: (v) => /^[^\s@<>",;]+@[^\s@<>",;]+$/.test(v) },
   'host-or-range': { wanted: 'a host name, an address or a range', fits: isHostOrRange },
-  'http-url': { wanted: 'an http or https address', fits: (v) => /^https?:\/\//.test(v) && URL.canParse(v) },
+  // Credentials in the address would be left out of the call, and shown wherever the address is.
+  'http-url': { wanted: 'an http or https address without credentials', fits: isHttpUrl },
   locale: { wanted: 'a BCP 47 language tag', fits: isLocale },
   'mongodb-url': { wanted: 'a mongodb:// or mongodb+srv:// address', fits: (v) => /^mongodb(\+srv)?:\/\/\S+$/.test(v) },
   name: { wanted: 'letters, digits, _ . or -, at most 64', fits: (v) => /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/.test(v) },
@@ -160,6 +161,11 @@ const SHAPES: Readonly<Record<Exclude<Format, 'file'>, { readonly wanted: string
   // Standard Webhooks: 24 to 64 random bytes.
   'webhook-secret': { wanted: 'whsec_ and base64 of 24 to 64 bytes', fits: isWebhookSecret },
 };
+
+function isHttpUrl(value: string): boolean {
+  const url = /^https?:\/\//.test(value) ? URL.parse(value) : null;
+  return url !== null && url.username === '' && url.password === '';
+}
 
 function badFormat(spec: KeySpec, value: string): Fault | undefined {
   if (spec.format === undefined || spec.format === 'file') return undefined;

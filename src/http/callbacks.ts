@@ -99,11 +99,7 @@ interface Callback {
 }
 
 /** Never rejects. @param arriving holds it until its body has arrived: aborted, it gives up its place */
-async function serve(
-  callback: Callback,
-  arriving: Set<AbortController>,
-  options: CallbacksOptions,
-): Promise<void> {
+async function serve(callback: Callback, arriving: Set<AbortController>, options: CallbacksOptions): Promise<void> {
   const { name, request, response } = callback;
   const { events, maxBytes = DEFAULT_MAX_BYTES, deadline = DEFAULT_DEADLINE } = options;
   const closed = new AbortController();

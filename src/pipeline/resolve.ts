@@ -2,11 +2,10 @@
  * From what a caller asked for to one spec per channel. Checks what the proto's own rules cannot: addresses, times, headers,
  * the size of all attachments, and through `checkContent` the template and its data. Nothing is stored before it holds.
  */
-// The least metadata: a country's lengths tell what is possible, and its patterns what is valid, which is not asked here.
-import { isPossiblePhoneNumber } from 'libphonenumber-js/min';
 import { DAY } from '../domain/clock.ts';
 import { addressesOf } from '../domain/notification.ts';
 import type { Attachment, Channel, NotificationSpec } from '../domain/notification.ts';
+import { phoneFault } from '../domain/phone.ts';
 import { CarillonError, invalidField } from '../errors.ts';
 import { isReservedEmailHeader, isReservedWebhookHeader } from '../providers/reserved-headers.ts';
 
@@ -94,14 +93,9 @@ function missingAddress(channel: Channel): CarillonError {
   });
 }
 
-/**
- * A number that no country's plan has room for. Whether it is in use is not asked: plans grow faster than their lists, and
- * numbers set aside for tests and films are sent to in sandboxes.
- */
 function checkPhone({ channels, recipient: { phone } }: NotificationRequest): void {
-  if (phone !== undefined && channels.includes('sms') && !isPossiblePhoneNumber(phone)) {
-    throw invalidField('notification.recipient.phone', 'has a length or country code that no phone number has');
-  }
+  const fault = phone !== undefined && channels.includes('sms') ? phoneFault(phone) : undefined;
+  if (fault !== undefined) throw invalidField('notification.recipient.phone', fault);
 }
 
 function checkTimes({ scheduledFor, expiresAt }: NotificationRequest, now: number): void {

@@ -57,7 +57,8 @@ export function loadDesign(folder: Folder, engine: TemplateEngine, faults: Fault
   for (const name of ['header', 'footer']) {
     const source = `${folder.path}/${name}.html.hbs`;
     const text = folder.files.get(`${name}.html.hbs`) ?? '';
-    if (faults.attempt(source, () => engine.compile(text, { source, scope: SCOPE, escaping: 'html' }))) slots.set(name, text);
+    if (faults.attempt(source, () => engine.compile(text, { source, scope: SCOPE, escaping: 'html' })))
+      slots.set(name, text);
   }
   const source = `${folder.path}/layout.html.hbs`;
   if (!folder.files.has('layout.html.hbs')) faults.add(source, 'is missing');

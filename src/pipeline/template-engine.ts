@@ -162,7 +162,11 @@ export class TemplateEngine {
     const { faults, helpers } = guard(tree, { scope: options.scope, trusted: options.trusted ?? [] });
     if (faults.length > 0) throw new SourceError(faults);
     const { handlebars, knownHelpers } = createEnvironment(helpers);
-    const run = handlebars.compile<unknown>(tree, { knownHelpers, knownHelpersOnly: true, noEscape: options.escaping !== 'html' });
+    const run = handlebars.compile<unknown>(tree, {
+      knownHelpers,
+      knownHelpersOnly: true,
+      noEscape: options.escaping !== 'html',
+    });
     return (context, state) => {
       state.beginPart();
       try {

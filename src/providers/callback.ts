@@ -3,6 +3,7 @@ import { DAY, MINUTE } from '../domain/clock.ts';
 
 /** Milliseconds by which a service's clock and ours may differ. */
 export const CLOCK_SKEW = 5 * MINUTE;
+const OLDEST = 366 * DAY;
 
 /** @param age now less the time that was signed, milliseconds; not a number where there is none */
 export function isFresh(age: number, maxAge: number): boolean {
@@ -10,10 +11,10 @@ export function isFresh(age: number, maxAge: number): boolean {
 }
 
 /**
- * Whole milliseconds, as no other time can be shown. One that cannot be, because it lies a day ahead or before 1970, as in
+ * Whole milliseconds, as no other time can be shown. One that cannot be, because it lies a day ahead or years back, as in
  * another unit, is now.
  * @param told milliseconds, as the service says
  */
 export function happenedAt(told: number | undefined, now: number): number {
-  return told !== undefined && told >= 0 && told <= now + DAY ? Math.round(told) : now;
+  return told !== undefined && told > now - OLDEST && told <= now + DAY ? Math.round(told) : now;
 }

@@ -132,7 +132,7 @@ export class HttpApi implements AsyncDisposable {
     if (status < 400) return { outcome: 'provider_error', ...told };
     if (status === 401 || status === 403) return { outcome: 'provider_error', ...told };
     // Our own path is not there: the base URL is wrong, whatever the message.
-    if (status === 404 || status === 405) return { outcome: 'provider_error', ...told };
+    if (status === 404 || status === 405 || status === 410) return { outcome: 'provider_error', ...told };
     if (status === 429) return { outcome: 'rate_limited', ...told, ...wait };
     if (isGatewayFailure(status)) return { outcome: 'unknown', ...told };
     if (status === 408 || status >= 500) return { outcome: 'temporary_failure', ...told, ...wait, providerDown: true };

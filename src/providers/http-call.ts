@@ -39,12 +39,19 @@ const GATEWAY_FAILURES: ReadonlySet<number> = new Set([502, 504, 520, 524]);
 
 export const isGatewayFailure = (status: number): boolean => GATEWAY_FAILURES.has(status);
 
-/** Never rejects, never follows a redirect, and ends as soon as `signal` is aborted. */
-export async function callHttp(dispatcher: Dispatcher, request: HttpRequest, signal: AbortSignal): Promise<HttpResult> {
+/** Never rejects, never follows a redirect, and ends after `timeout` milliseconds or as soon as `signal` is aborted. */
+export async function callHttp(
+  dispatcher: Dispatcher,
+  request: HttpRequest,
+  signal: AbortSignal,
+  timeout: number,
+): Promise<HttpResult> {
   if (signal.aborted) return { kind: 'not_sent', error: signal.reason };
   const exchange = new Exchange();
   const abort = (): void => exchange.cancel(asError(signal.reason));
   signal.addEventListener('abort', abort, { once: true });
+  // Not a signal of its own: those live on until their time is over, long after the call has ended.
+  const timer = setTimeout(() => exchange.cancel(new DOMException('no answer in time', 'TimeoutError')), timeout);
   try {
     dispatcher.dispatch(
       {
@@ -53,7 +60,7 @@ export async function callHttp(dispatcher: Dispatcher, request: HttpRequest, sig
         method: request.method,
         headers: { ...request.headers },
         body: request.body ?? null,
-        // The one time limit is the caller's signal.
+        // The time limits are those above.
         headersTimeout: 0,
         bodyTimeout: 0,
       },
@@ -64,6 +71,7 @@ export async function callHttp(dispatcher: Dispatcher, request: HttpRequest, sig
     // undici refuses a request that cannot be written, such as one with a line break in a header.
     return { kind: 'not_sent', error: thrown };
   } finally {
+    clearTimeout(timer);
     signal.removeEventListener('abort', abort);
   }
 }
@@ -125,17 +133,19 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (this.#head !== undefined) {
       this.#resolve({ kind: 'answered', ...this.#head, body: Buffer.concat(this.#chunks).toString('utf8') });
     } else {
-      this.#resolve({
-        kind: this.#controller === undefined || isRefusedStream(error) ? 'not_sent' : 'no_answer',
-        error,
-      });
+      const notSent = this.#controller === undefined || (error !== undefined && isUnprocessed(error));
+      this.#resolve({ kind: notSent ? 'not_sent' : 'no_answer', error });
     }
   }
 }
 
-/** HTTP/2: the server says that it has not looked at the request, although it has left (RFC 9113 §8.7). */
-function isRefusedStream(error: Error | undefined): boolean {
-  return error !== undefined && 'http2ErrorCode' in error && error.http2ErrorCode === constants.NGHTTP2_REFUSED_STREAM;
+/**
+ * HTTP/2: the server says that it has not looked at the request, although it has left (RFC 9113 §8.7). It says so of a stream,
+ * or by GOAWAY: then undici takes the request to another connection, and what is told is why there is none.
+ */
+function isUnprocessed(error: Error): boolean {
+  if ('http2ErrorCode' in error) return error.http2ErrorCode === constants.NGHTTP2_REFUSED_STREAM;
+  return 'syscall' in error && error.syscall === 'connect';
 }
 
 function asError(thrown: unknown): Error {

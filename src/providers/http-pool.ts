@@ -38,10 +38,13 @@ const KEEP_ALIVE = 4_000;
 export class HttpPool implements AsyncDisposable {
   readonly #options: HttpPoolOptions;
   readonly #slots: Slots;
-  readonly #sockets = new Set<Socket>();
+  readonly #connecting = new Set<Socket>();
   #closed = false;
   /** Its library is loaded with the first call: a start does not need it. */
   #agent: Promise<Agent> | undefined;
+  /** Agents that are left, until what is under way there has ended. */
+  readonly #left = new Set<Agent>();
+  #answered = 0;
 
   constructor(options: HttpPoolOptions) {
     this.#options = options;
@@ -53,12 +56,29 @@ export class HttpPool implements AsyncDisposable {
     if (this.#closed) return { kind: 'not_sent', error: new Error('it is closed') };
     if (!(await this.#slots.take(signal))) return { kind: 'not_sent', error: new NoFreeCall() };
     try {
-      const agent = await (this.#agent ??= this.#open());
-      const limit = AbortSignal.any([signal, AbortSignal.timeout(this.#options.timeout)]);
-      return await callHttp(agent, request, limit);
+      const opened = (this.#agent ??= this.#open());
+      const agent = await opened;
+      const answered = this.#answered;
+      const result = await callHttp(agent, request, signal, this.#options.timeout);
+      if (result.kind === 'answered') this.#answered += 1;
+      // Nothing at all was heard while this call waited.
+      else if (isTimeout(result.error) && answered === this.#answered) this.#leave(opened, agent);
+      return result;
     } finally {
       this.#slots.give();
     }
+  }
+
+  /**
+   * Behind a path that is gone without a word, as when a router forgets it, an HTTP/2 connection looks like one whose server
+   * is slow: giving up a stream leaves it in use, for a quarter of an hour. The next call makes a new one.
+   */
+  #leave(opened: Promise<Agent>, agent: Agent): void {
+    if (!this.#options.allowH2 || this.#agent !== opened) return;
+    this.#agent = undefined;
+    this.#left.add(agent);
+    const forget = (): void => void this.#left.delete(agent);
+    agent.close().then(forget, forget);
   }
 
   async #open(): Promise<Agent> {
@@ -71,7 +91,14 @@ export class HttpPool implements AsyncDisposable {
       ...(lookup === undefined ? {} : { lookup }),
     });
     const agent = new Agent({
-      connect: (options, done) => this.#keep(connect(options, done)),
+      connect: (options, done) => {
+        // undici answers the socket, which its type does not say.
+        const socket: unknown = connect(options, (...made) => {
+          if (socket instanceof Socket) this.#connecting.delete(socket);
+          done(...made);
+        });
+        if (socket instanceof Socket) this.#connecting.add(socket);
+      },
       keepAliveTimeout: keepAlive,
       keepAliveMaxTimeout: keepAlive,
       allowH2,
@@ -80,21 +107,15 @@ export class HttpPool implements AsyncDisposable {
     return agent;
   }
 
-  /**
-   * A connection that is still being made does not end with the agent. undici answers the socket, which its type does not
-   * say; a signal for all of them would keep a listener for every connection that there ever was.
-   */
-  #keep(socket: unknown): void {
-    if (!(socket instanceof Socket)) return;
-    this.#sockets.add(socket);
-    socket.once('close', () => this.#sockets.delete(socket));
-  }
-
   /** The pipeline has finished by now; a call still under way ends without its answer. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
-    const agent = await this.#agent;
-    for (const socket of this.#sockets) socket.destroy();
-    await agent?.destroy();
+    const current = await this.#agent;
+    const agents = current ? [...this.#left, current] : [...this.#left];
+    // They do not end with their agent. A signal would end them, and keep a listener for each that there ever was.
+    for (const socket of this.#connecting) socket.destroy();
+    await Promise.all(agents.map((agent) => agent.destroy()));
   }
 }
+
+const isTimeout = (error: unknown): boolean => error instanceof DOMException && error.name === 'TimeoutError';

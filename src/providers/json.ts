@@ -9,9 +9,10 @@ export function field(value: unknown, ...path: readonly (string | number)[]): un
   }, value);
 }
 
+/** Of a text that is there and not empty, and of a number. */
 export function textOf(value: unknown, ...path: readonly (string | number)[]): string | undefined {
   const found = field(value, ...path);
-  if (typeof found === 'string') return found;
+  if (typeof found === 'string') return found || undefined;
   return typeof found === 'number' ? String(found) : undefined;
 }
 

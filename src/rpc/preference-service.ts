@@ -10,6 +10,7 @@ import type {
   SuppressionSchema,
 } from '../../gen/carillon/v1/preference_service_pb.js';
 import type { Channel } from '../domain/notification.ts';
+import { phoneFault } from '../domain/phone.ts';
 import type { Suppression } from '../domain/suppression.ts';
 import { CarillonError, invalidField } from '../errors.ts';
 import type { Suppressor } from '../pipeline/suppress.ts';
@@ -99,6 +100,8 @@ function checkForm({ channel, address }: Place, validate: Validate): void {
   if (address.trim() === '') throw invalidField('address.address', 'must not be blank');
   const field = FIELDS[channel];
   if (field === undefined) return;
+  const fault = field === 'phone' ? phoneFault(address.trim()) : undefined;
+  if (fault !== undefined) throw invalidField('address.address', fault);
   try {
     validate(RecipientSchema, create(RecipientSchema, { [field]: address.trim() }));
   } catch (thrown) {

@@ -74,7 +74,14 @@ describe('resolve', () => {
 
   it('refuses a number that is too short, too long or of no country for a text message, and only there', () => {
     const invalid = { reason: 'INVALID_FIELD', fields: ['notification.recipient.phone'] };
-    for (const phone of ['+1555123000', '+155512300001', '+55119999900001', '+4477009000', '+999123456789']) {
+    for (const phone of [
+      '+1555123000',
+      '+155512300001',
+      '+55119999900001',
+      '+4477009000',
+      '+999123456789',
+      '+4407700900000',
+    ]) {
       const recipient = { email: 'ana@example.com', phone };
       expect(fault(aRequest({ channels: ['sms'], recipient })), phone).to.deep.equal(invalid);
       expect(fault(aRequest({ channels: ['email', 'sms'], recipient })), phone).to.deep.equal(invalid);

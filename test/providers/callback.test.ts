@@ -12,6 +12,7 @@ describe('when the event of a callback happened', () => {
     ['now where it is told in another unit', NOW * 1_000, NOW],
     ['now where it is without end', Infinity, NOW],
     ['now where it is before 1970', -1, NOW],
+    ['now where it is told in seconds', NOW / 1_000, NOW],
   ] as const) {
     it(`is ${what}`, () => {
       expect(happenedAt(told, NOW)).to.equal(expected);

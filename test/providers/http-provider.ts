@@ -25,6 +25,8 @@ export interface HttpSubject {
   readonly context?: Partial<OpenContext>;
   /** Where a 2xx without a readable body still means sent. */
   readonly anyBodyIsSent?: boolean;
+  /** What is not there is then no fault of the base URL. */
+  readonly pathIsOfRecipient?: boolean;
 }
 
 /** In front of every path, as a double such as Prism or a gateway has it. */
@@ -36,11 +38,12 @@ export function describeHttpProvider(subject: HttpSubject): void {
   describeProvider({ name: definition.name, open: (behaviour, limits) => openRig(subject, behaviour, limits) });
 
   describe(`${definition.name} reads the answers of its service`, () => {
+    const notThere = outcome(subject.pathIsOfRecipient ? 'invalid_recipient' : 'provider_error');
     const cases: HttpSubject['answers'] = [
       ['401', { status: 401, body: '{}' }, outcome('provider_error')],
       ['403', { status: 403, body: '{}' }, outcome('provider_error')],
-      ['a path that is not there', { status: 404, body: '<html>' }, outcome('provider_error')],
-      ['a redirect', { status: 307, headers: { location: '/elsewhere' } }, outcome('provider_error')],
+      ['a path that is not there', { status: 404, body: '<html>' }, notThere],
+      ['a redirect', { status: 307, headers: { location: '/elsewhere' } }, notThere],
       ['429 without a time', { status: 429, body: '{}' }, outcome('rate_limited')],
       ['429 with seconds', { status: 429, headers: { 'retry-after': '7' }, body: '{}' }, waits(7_000)],
       ['500', { status: 500, body: '{}' }, providerDown],

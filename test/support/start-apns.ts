@@ -26,9 +26,10 @@ export interface ApnsAnswer {
 
 /**
  * `hang` never answers; `reset` breaks the connection; `refuse` refuses the stream, and `go_away` ends the connection, both
- * as not processed. Not for the first request of a connection: `go_away`.
+ * as not processed. Not for the first request of a connection: `go_away`. `go_for_good`: the same, and nobody can connect
+ * any more.
  */
-export type ApnsReaction = ApnsAnswer | 'hang' | 'reset' | 'refuse' | 'go_away';
+export type ApnsReaction = ApnsAnswer | 'hang' | 'reset' | 'refuse' | 'go_away' | 'go_for_good';
 
 export interface StartedApns extends AsyncDisposable {
   readonly url: string;
@@ -71,6 +72,7 @@ export async function startApns(react: StartedApns['react'] = () => ({ status: 2
       requests.push(request);
       for (const check of waiting) check();
       const reaction = started.react(request);
+      if (reaction === 'go_for_good') server.close();
       if (reaction === 'reset') for (const socket of sockets) socket.resetAndDestroy();
       else answer(stream, reaction);
     };
@@ -100,6 +102,7 @@ export async function startApns(react: StartedApns['react'] = () => ({ status: 2
     },
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
+      if (!server.listening) return;
       server.close();
       await once(server, 'close');
     },
@@ -113,7 +116,7 @@ function answer(stream: ServerHttp2Stream, reaction: Exclude<ApnsReaction, 'rese
     stream.close(constants.NGHTTP2_REFUSED_STREAM);
     return;
   }
-  if (reaction === 'go_away') {
+  if (reaction === 'go_away' || reaction === 'go_for_good') {
     // Processed were the streams before: a connection's second request is the first that can be left out.
     stream.session?.goaway(constants.NGHTTP2_NO_ERROR, (stream.id ?? 0) - 2);
     return;

@@ -5,9 +5,10 @@ import type { Socket } from 'node:net';
 
 /**
  * `pass` forwards; `reset` ends every connection, and each new one, with RST; `black-hole` takes everything and forwards
- * nothing, until it passes again; `answers-lost` forwards to the server alone and drops what that says.
+ * nothing, until it passes again; `forget` does so with the connections that stand, and forwards new ones; `answers-lost`
+ * forwards to the server alone and drops what that says.
  */
-export type ProxyMode = 'pass' | 'reset' | 'black-hole' | 'answers-lost';
+export type ProxyMode = 'pass' | 'reset' | 'black-hole' | 'forget' | 'answers-lost';
 
 export interface TcpProxy extends AsyncDisposable {
   readonly port: number;
@@ -42,7 +43,7 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
       current = mode;
       for (const socket of sockets) {
         if (mode === 'reset') socket.resetAndDestroy();
-        else if (mode === 'black-hole') socket.pause();
+        else if (mode === 'black-hole' || mode === 'forget') socket.pause();
         else socket.resume();
       }
     },

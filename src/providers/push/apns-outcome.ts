@@ -51,7 +51,8 @@ export function outcomeOf(api: HttpApi, answer: Answered, trust: TokenTrust): Se
     const messageId = singleValue(headers['apns-id']);
     return { outcome: 'sent', ...told, ...(messageId === undefined ? {} : { messageId }) };
   }
-  if (status === 410) {
+  // APNs says why; a 410 without a word is somebody else's.
+  if (status === 410 && reason !== undefined) {
     trust.known();
     const since = numberOf(json, 'timestamp');
     return {

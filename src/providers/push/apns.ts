@@ -61,6 +61,8 @@ async function openApns(settings: SettingsOf<typeof SETTINGS>, context: OpenCont
     channel: 'push',
     serves: ({ device }) => device?.kind === 'apns',
     async send(message, call) {
+      // It becomes a part of the path.
+      if (!/^[0-9a-f]+$/i.test(message.to)) return { outcome: 'invalid_recipient', code: 'BadDeviceToken' };
       const priority = message.priority === 'low' ? Priority.throttled : Priority.immediate;
       const notification = new Notification(message.to, { ...optionsOf(message), priority });
       const size = Buffer.byteLength(JSON.stringify(notification.buildApnsOptions()));

@@ -96,13 +96,13 @@ function outcomeOf(api: HttpApi, answer: Answered): SendResult {
   if (isDead(json)) return { outcome: 'invalid_recipient', ...told, suppress: 'invalid_token' };
   if (status === 404) return { outcome: 'provider_error', ...told };
   if (status < 200 || status >= 300) return api.outcomeOf(answer);
+  if (madeNone(json)) return { outcome: 'permanent_failure', ...told };
   const messageId = textOf(json, 'id');
-  if (messageId === undefined) return api.unreadable(answer);
-  // An empty id is OneSignal's way of saying, with a 200, that it made no message.
-  return messageId === ''
-    ? { outcome: 'permanent_failure', ...told }
-    : { outcome: 'sent', code: String(status), messageId };
+  return messageId === undefined ? api.unreadable(answer) : { outcome: 'sent', code: String(status), messageId };
 }
+
+/** An empty id is OneSignal's way of saying, with a 200, that it made no message. */
+const madeNone = (json: unknown): boolean => field(json, 'id') === '';
 
 /**
  * The one subscription that a call is for is gone or has switched push off. `errors` names it, or says in words only, with
@@ -111,9 +111,7 @@ function outcomeOf(api: HttpApi, answer: Answered): SendResult {
 function isDead(json: unknown): boolean {
   const named = ['invalid_player_ids', 'invalid_subscription_ids', 'invalid_aliases'];
   if (named.some((name) => isFilled(field(json, 'errors', name)))) return true;
-  return (
-    textOf(json, 'id') === '' && listOf(json, 'errors').some((error) => /not subscribed/i.test(textOf(error) ?? ''))
-  );
+  return madeNone(json) && listOf(json, 'errors').some((error) => /not subscribed/i.test(textOf(error) ?? ''));
 }
 
 function isFilled(value: unknown): boolean {

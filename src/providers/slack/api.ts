@@ -54,15 +54,20 @@ const ABOUT_TOKEN: readonly string[] = [
   'accesslimited',
   'account_inactive',
   'ekm_access_denied',
+  'enterprise_is_restricted',
   'invalid_auth',
   'missing_scope',
   'no_permission',
   'not_allowed_token_type',
   'not_authed',
+  'org_login_required',
   'team_access_not_granted',
   'token_expired',
   'token_revoked',
+  'two_factor_setup_required',
 ];
+/** It is being moved. */
+const LATER: readonly string[] = ['external_channel_migrating', 'team_added_to_org'];
 const RATE: readonly string[] = ['rate_limited', 'ratelimited'];
 const DOWN: readonly string[] = ['fatal_error', 'internal_error', 'service_unavailable'];
 
@@ -85,6 +90,7 @@ function outcomeOf(api: HttpApi, answer: Answered): SendResult {
   if (error === undefined) return api.outcomeOf(answer);
   if (ABOUT_RECIPIENT.includes(error)) return { outcome: 'invalid_recipient', ...told };
   if (ABOUT_TOKEN.includes(error)) return { outcome: 'provider_error', ...told };
+  if (LATER.includes(error)) return { outcome: 'temporary_failure', ...told, providerDown: false };
   if (DOWN.includes(error)) return { outcome: 'temporary_failure', ...told, providerDown: true };
   return accepted ? { outcome: 'permanent_failure', ...told } : api.outcomeOf(answer, error);
 }

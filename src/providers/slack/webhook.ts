@@ -77,6 +77,8 @@ function outcomeOf(api: HttpApi, answer: Answered, redact: (text: string) => str
     return { outcome: 'invalid_recipient', ...told, suppress: 'invalid_token' };
   }
   if (word !== undefined && CLOSED.includes(word)) return { outcome: 'invalid_recipient', ...told };
+  // The path is the recipient's: Slack redirects what is nobody's webhook. Not suppressed, as a proxy may say so, too.
+  if (status < 400 || status === 404 || status === 405) return { outcome: 'invalid_recipient', ...told };
   const result = api.outcomeOf(answer, word, body);
   // About one message a second and webhook.
   return result.outcome === 'rate_limited' && status === 429 ? { ...result, recipientOnly: true } : result;

@@ -10,6 +10,7 @@ import { HttpApi, type Answered } from '../http-api.ts';
 import { field, listOf, numberOf, textOf } from '../json.ts';
 import { parseJson } from '../parse-json.ts';
 import type { CallbackRequest, CallbackResult, Provider, SendResult, SmsMessage } from '../provider.ts';
+import { capabilitiesOf } from '../redact.ts';
 import { httpSettings, neededText, text, texts, type SettingsOf } from '../settings.ts';
 import { signatureHeaders, signingKey } from '../webhook/signature.ts';
 
@@ -39,7 +40,12 @@ async function openCustom(settings: SettingsOf<typeof SETTINGS>, context: OpenCo
   const { url, secrets, from = context.senders.sms } = settings;
   const { clock, callbackUrl } = context;
   const keys = secrets.map(signingKey);
-  const api = new HttpApi({ ...settings, baseUrl: url, secrets, clock });
+  const api = new HttpApi({
+    ...settings,
+    baseUrl: url,
+    secrets: [...secrets, ...capabilitiesOf(new URL(url))],
+    clock,
+  });
 
   return {
     name: context.name,
@@ -78,7 +84,8 @@ function outcomeOf(api: HttpApi, answer: Answered): SendResult {
   const messageId = textOf(json, 'message_id');
   // A service that is ours has nothing to hide behind a 2xx: without an id something else has answered.
   if (status >= 200 && status < 300) {
-    return messageId === undefined ? api.unreadable(answer) : { outcome: 'sent', code: String(status), messageId };
+    const isTaken = messageId !== undefined && field(json, 'error') === undefined;
+    return isTaken ? { outcome: 'sent', code: String(status), messageId } : api.unreadable(answer);
   }
   return api.outcomeOf(answer, error, textOf(json, 'error', 'message'));
 }
@@ -133,7 +140,6 @@ function receiptOf(event: unknown, now: number): ProviderReceipt[] {
   const eventId = textOf(event, 'id');
   const notificationId = textOf(event, 'notification_id');
   if (kind === undefined || eventId === undefined || notificationId === undefined) return [];
-  const address = textOf(event, 'to');
   const code = textOf(event, 'code');
   return [
     {
@@ -143,7 +149,6 @@ function receiptOf(event: unknown, now: number): ProviderReceipt[] {
       at: happenedAt(numberOf(event, 'at'), now),
       ...(field(event, 'hard') === true ? { hard: true } : {}),
       ...(kind === 'unsubscribed' || kind === 'resubscribed' ? { wholeChannel: true } : {}),
-      ...(address === undefined ? {} : { address }),
       ...(code === undefined ? {} : { code }),
     },
   ];

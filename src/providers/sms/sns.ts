@@ -85,7 +85,7 @@ function outcomeOf(aws: AwsApi, result: AwsResult<{ MessageId?: string | undefin
   if (result.kind === 'none') return result.result;
   if (result.kind === 'refused') return refusalOf(aws, result);
   const { answer, output } = result;
-  if (output.MessageId === undefined) return aws.http.unreadable(answer);
+  if (!output.MessageId) return aws.http.unreadable(answer);
   return { outcome: 'sent', code: String(answer.status), messageId: output.MessageId };
 }
 

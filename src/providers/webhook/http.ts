@@ -1,3 +1,4 @@
+import { SECOND } from '../../domain/clock.ts';
 import { defineProvider, type OpenContext } from '../definition.ts';
 import { faultOf } from '../fault.ts';
 import { singleValue, USER_AGENT } from '../http-api.ts';
@@ -8,6 +9,7 @@ import { capabilitiesOf, redactor } from '../redact.ts';
 import { isHeaderName, isReservedWebhookHeader } from '../reserved-headers.ts';
 import { retryAfterMs } from '../retry-after.ts';
 import { seconds, texts, whole, type SettingsOf } from '../settings.ts';
+import { Slots } from '../slots.ts';
 import { AddressRefused, createAddressGuard, type AddressGuard } from '../ssrf.ts';
 import { signatureHeaders, signingKey } from './signature.ts';
 
@@ -46,12 +48,48 @@ const MAX_DETAIL = 500;
 /** A kept connection serves a burst; kept longer, a server's own limit could close it under a request. Milliseconds. */
 const KEEP_ALIVE = 1_000;
 
+/** How long a call waits for those before it at the same endpoint, milliseconds; then its row waits, at no cost. */
+const ENDPOINT_WAIT = SECOND;
+
+/** Calls at a time for each endpoint: one that is silent keeps no more of the places, and nobody else waits for it. */
+class EndpointSlots {
+  readonly #count: number;
+  readonly #endpoints = new Map<string, { readonly slots: Slots; users: number }>();
+
+  constructor(count: number) {
+    this.#count = count;
+  }
+
+  /** True when a slot was taken, which must then be given back. */
+  async take(host: string, signal: AbortSignal): Promise<boolean> {
+    const endpoint = this.#endpoints.get(host) ?? { slots: new Slots(this.#count), users: 0 };
+    this.#endpoints.set(host, endpoint);
+    endpoint.users += 1;
+    const isBusy = endpoint.users > this.#count;
+    const until = isBusy ? AbortSignal.any([signal, AbortSignal.timeout(ENDPOINT_WAIT)]) : signal;
+    if (await endpoint.slots.take(until)) return true;
+    this.#leave(host);
+    return false;
+  }
+
+  give(host: string): void {
+    this.#endpoints.get(host)?.slots.give();
+    this.#leave(host);
+  }
+
+  #leave(host: string): void {
+    const endpoint = this.#endpoints.get(host);
+    if (endpoint && --endpoint.users === 0) this.#endpoints.delete(host);
+  }
+}
+
 /** @throws CarillonError INVALID_FIELD for a secret or a range that cannot be read */
 function openHttp(settings: SettingsOf<typeof SETTINGS>, { name, clock }: OpenContext): Provider<WebhookMessage> {
   const { timeout, maxConcurrent, secrets, allowPrivate } = settings;
   const keys = secrets.map(signingKey);
   const guard = createAddressGuard(allowPrivate);
   const pool = new HttpPool({ timeout, maxConcurrent, lookup: guard.lookup, keepAlive: KEEP_ALIVE });
+  const endpoints = new EndpointSlots(Math.ceil(maxConcurrent / 2));
 
   return {
     name,
@@ -67,10 +105,20 @@ function openHttp(settings: SettingsOf<typeof SETTINGS>, { name, clock }: OpenCo
         ...signatureHeaders(keys, message.notificationId, clock.now(), body),
       };
       const request = { url, method: message.method, headers, ...(body === '' ? {} : { body }) };
-      return outcomeOf(await pool.call(request, call.signal), clock.now(), redact);
+      if (!(await endpoints.take(url.host, call.signal))) return busy(call.signal);
+      try {
+        return outcomeOf(await pool.call(request, call.signal), clock.now(), redact);
+      } finally {
+        endpoints.give(url.host);
+      }
     },
     [Symbol.asyncDispose]: () => pool[Symbol.asyncDispose](),
   };
+}
+
+function busy({ aborted }: AbortSignal): SendResult {
+  const code = 'endpoint_busy';
+  return aborted ? { outcome: 'temporary_failure', code, providerDown: false } : { outcome: 'rate_limited', code };
 }
 
 function checkedUrl(address: string, guard: AddressGuard): URL | SendResult {

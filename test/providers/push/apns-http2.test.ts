@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import type { Message } from '../../../src/providers/provider.ts';
 import { startApns, type ApnsReaction } from '../../support/start-apns.ts';
+import { startTcpProxy } from '../../support/tcp-proxy.ts';
 import { describeProvider, KEY, type Behaviour, type Limits, type Rig } from '../conformance.ts';
 import { push } from '../messages.ts';
 import { ACCEPTED, bearer, call, KEY_FILE, MESSAGE, open, reason, sent, TOKEN, verify } from './apns-rig.ts';
@@ -56,10 +57,10 @@ describe('apns over HTTP/2', () => {
   });
 
   it('leaves the other notifications of a connection alone when one is aborted', async () => {
-    await using server = await startApns((request) => (request.path.endsWith('slow') ? 'hang' : ACCEPTED));
+    await using server = await startApns((request) => (request.path.endsWith('510') ? 'hang' : ACCEPTED));
     await using provider = await open(server);
     const controller = new AbortController();
-    const slow = push({ kind: 'apns', token: 'slow' });
+    const slow = push({ kind: 'apns', token: '510' });
     const aborted = provider.send(slow, { key: KEY, signal: controller.signal });
     const other = provider.send(slow, call());
     await server.arrived(2);
@@ -69,6 +70,16 @@ describe('apns over HTTP/2', () => {
     expect(new Set(server.requests.map((request) => request.connection)).size).to.equal(1);
     await provider[Symbol.asyncDispose]();
     expect((await other).outcome).to.equal('unknown');
+  });
+
+  it('leaves a connection behind whose path is gone without a word', async () => {
+    await using server = await startApns(() => ACCEPTED);
+    await using proxy = await startTcpProxy(Number(new URL(server.url).port));
+    await using provider = await open(server, { baseUrl: `https://127.0.0.1:${proxy.port}`, timeout: 0.5 });
+    expect((await provider.send(MESSAGE, call())).outcome).to.equal('sent');
+    proxy.mode('forget');
+    expect((await provider.send(MESSAGE, call())).outcome).to.equal('unknown');
+    expect((await provider.send(MESSAGE, call())).outcome).to.equal('sent');
   });
 
   it('is a temporary failure when the stream is refused, as nothing was processed', async () => {
@@ -82,6 +93,14 @@ describe('apns over HTTP/2', () => {
     await provider.send(MESSAGE, call());
     expect((await provider.send(MESSAGE, call())).outcome).to.equal('sent');
     expect(server.requests.map((request) => request.connection)).to.deep.equal([1, 1, 2]);
+  });
+
+  it('is a temporary failure when the connection goes away so and there is no other', async () => {
+    await using server = await startApns(() => (server.requests.length === 2 ? 'go_for_good' : ACCEPTED));
+    await using provider = await open(server);
+    await provider.send(MESSAGE, call());
+    expect(await provider.send(MESSAGE, call())).to.include({ outcome: 'temporary_failure', providerDown: true });
+    expect(server.requests).to.have.length(2);
   });
 
   it('does not trust a certificate of its own making', async () => {

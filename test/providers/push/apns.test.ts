@@ -52,13 +52,14 @@ describeHttpProvider({
     ],
     [
       '410 without a time',
-      { status: 410, body: '' },
+      reason(410, 'Unregistered'),
       (result) => {
         expect(result)
           .to.include({ outcome: 'invalid_recipient', suppress: 'invalid_token' })
           .and.not.have.any.keys('since');
       },
     ],
+    ['410 without a word', { status: 410, body: '<html>' }, outcome('provider_error')],
     ['BadDeviceToken', reason(400, 'BadDeviceToken'), outcome('invalid_recipient')],
     ['DeviceTokenNotForTopic', reason(400, 'DeviceTokenNotForTopic'), outcome('invalid_recipient')],
     ...[
@@ -102,6 +103,16 @@ describeHttpProvider({
     ['Shutdown with a time', reason(503, 'Shutdown', {}, { 'retry-after': '5' }), downFor(5_000)],
     ['a success of another kind', { status: 202, body: '' }, outcome('unknown')],
   ],
+});
+
+it('apns does not ask about a token that cannot be one', async () => {
+  await using server = await startApns();
+  await using provider = await open(server);
+  for (const token of ['..', '', 'a/b', '\ud800', 'xyz']) {
+    const result = await provider.send(push({ kind: 'apns', token }), call());
+    expect(result).to.deep.equal({ outcome: 'invalid_recipient', code: 'BadDeviceToken' });
+  }
+  expect(server.requests).to.be.empty;
 });
 
 describe('a notification of apns', () => {

@@ -28,6 +28,7 @@ const subject: HttpSubject = {
   message,
   accepted: { status: 200, body: 'ok' },
   credentials: [PATH, TOKEN],
+  pathIsOfRecipient: true,
   check({ method, path, headers, body }) {
     expect(method).to.equal('POST');
     expect(path).to.equal(PATH);

@@ -38,6 +38,12 @@ describeHttpProvider({
   answers: [
     ['a message id', { status: 200, body: '{"message_id":"m-1"}' }, { outcome: 'sent', code: '200', messageId: 'm-1' }],
     ['a 200 without a message id', { status: 200, body: '{"ok":true}' }, outcome('unknown')],
+    ['a 200 with an empty message id', { status: 200, body: '{"message_id":""}' }, outcome('unknown')],
+    [
+      'a 200 that has both a message id and an error',
+      { status: 200, body: '{"message_id":"m-1","error":{"code":"no_credit"}}' },
+      outcome('unknown'),
+    ],
     [
       'an invalid recipient',
       { status: 422, body: '{"error":{"code":"invalid_recipient","message":"no such number"}}' },
@@ -59,7 +65,7 @@ describeHttpProvider({
 describe('custom reads its callbacks', () => {
   const body = JSON.stringify({
     events: [
-      { id: 'e-1', notification_id: ID, kind: 'delivered', at: NOW - 5, to: '+15551230000' },
+      { id: 'e-1', notification_id: ID, kind: 'delivered', at: NOW - 5 },
       { id: 'e-2', notification_id: ID, kind: 'bounced', hard: true, code: 'absent' },
       { id: 'e-3', notification_id: ID, kind: 'teleported' },
       { id: 'e-4', kind: 'delivered' },
@@ -96,7 +102,7 @@ describe('custom reads its callbacks', () => {
       kind: 'genuine',
       nonce: 'msg_1',
       receipts: [
-        { eventId: 'e-1', kind: 'delivered', notificationId: ID, at: NOW - 5, address: '+15551230000' },
+        { eventId: 'e-1', kind: 'delivered', notificationId: ID, at: NOW - 5 },
         { eventId: 'e-2', kind: 'bounced', notificationId: ID, at: NOW, hard: true, code: 'absent' },
       ],
     });

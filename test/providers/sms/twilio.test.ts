@@ -57,13 +57,25 @@ const subject: HttpSubject = {
   answers: [
     ['201 with a SID', { status: 201, body: '{"sid":"SM7"}' }, { outcome: 'sent', code: '201', messageId: 'SM7' }],
     ['a 201 without a SID', { status: 201, body: '{"status":"queued"}' }, outcome('unknown')],
+    ['a 201 with an empty SID', { status: 201, body: '{"sid":""}' }, outcome('unknown')],
+    [
+      'a 201 of a message that has failed',
+      { status: 201, body: '{"sid":"SM7","status":"failed","error_code":30005,"error_message":"unknown"}' },
+      { outcome: 'permanent_failure', code: '30005', detail: 'unknown' },
+    ],
+    [
+      'a 201 of a message that has failed for a reason that is ours',
+      { status: 201, body: '{"sid":"SM7","status":"failed","error_code":21703}' },
+      outcome('provider_error'),
+    ],
     ...rows([21211, 21217, 21401, 21614], 400, { outcome: 'invalid_recipient' }),
     ...rows([21610], 400, { outcome: 'invalid_recipient', suppress: 'unsubscribed' }),
     ...rows([21408, 21612, 21617, 30003], 400, { outcome: 'permanent_failure' }),
     ...rows([20003], 401, { outcome: 'provider_error' }),
     ...rows([20005], 403, { outcome: 'provider_error' }),
-    ...rows([21606, 21660], 400, { outcome: 'provider_error' }),
+    ...rows([21212, 21606, 21660, 21701, 21703], 400, { outcome: 'provider_error' }),
     ...rows([20429, 429], 429, { outcome: 'rate_limited' }),
+    ...rows([21611], 400, { outcome: 'rate_limited' }),
     ...rows([30001], 400, { outcome: 'rate_limited' }),
     ...rows([14107], 400, { outcome: 'rate_limited', recipientOnly: true }),
     [

@@ -239,6 +239,21 @@ describe('a call of webhook', () => {
   });
 });
 
+describe('an endpoint of webhook that is silent', () => {
+  it('keeps no more than half of the places, and what waits for it goes back at no cost', async () => {
+    await using silent = await startHttp(() => 'hang');
+    await using other = await startHttp();
+    await using provider = await open({ maxConcurrent: 4 });
+    const first = [1, 2].map(() => provider.send(webhook(silent.url), call()));
+    const third = provider.send(webhook(silent.url), call());
+    expect((await provider.send(webhook(other.url), call())).outcome).to.equal('sent');
+    expect(await third).to.include({ outcome: 'rate_limited', code: 'endpoint_busy' });
+    expect(silent.requests).to.have.length(2);
+    await provider[Symbol.asyncDispose]();
+    await Promise.all(first);
+  });
+});
+
 describe('the signature of webhook', () => {
   const verify = (secret: string, request: ReceivedRequest): unknown =>
     new Webhook(secret).verify(request.body, request.headers as Record<string, string>);
