@@ -45,6 +45,8 @@ export interface Events {
   /** Too many faults in a row: the provider is left alone for a while. */
   circuitOpened(provider: ProviderFacts, openMs: number): void;
   circuitClosed(provider: ProviderFacts): void;
+  /** What a provider may be given on this day is used up. Told once per process and day. */
+  quotaUsed(route: string, until: number): void;
   /** A provider reported what became of a notification, and the row says so now. */
   receiptApplied(spec: NotificationSpec, state: NotificationState, receipt: Receipt): void;
   /** A receipt found no notification that it fits, for as long as receipts wait. */
@@ -100,6 +102,8 @@ export function createEvents(log: Log, now: () => number = Date.now): Events {
       log.warn({ event: 'circuit_opened', channel, provider: name, openMs }, 'a provider is left alone for a while'),
     circuitClosed: ({ channel, name }) =>
       log.info({ event: 'circuit_closed', channel, provider: name }, 'a provider works again'),
+    quotaUsed: (route, until) =>
+      log.warn({ event: 'quota_used', route, until: new Date(until).toISOString() }, 'a quota is used up for today'),
     receiptApplied: (spec, state, { kind, provider }) =>
       log.debug({ event: 'receipt_applied', ...about(spec), ...where(state), kind, provider }, 'a provider reported'),
     receiptDropped: ({ id, kind, provider }) =>

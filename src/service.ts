@@ -127,7 +127,7 @@ async function openCore(options: ServiceOptions, owner: AsyncDisposableStack): P
   const router = new Router({
     routes,
     limiter,
-    quota: new Quota(storage, clock),
+    quota: new Quota(storage, clock, events),
     circuit: config.circuit,
     attemptDeadline: config.worker.attemptDeadlineMs,
     clock,

@@ -320,7 +320,7 @@ export interface NotificationState {
   readonly cancelRequested: boolean;
   readonly lease?: Lease;
   readonly targets: readonly Target[];
-  /** The last MAX_ATTEMPTS_KEPT. */
+  /** The last MAX_ATTEMPTS_KEPT, and those of this run with an unknown result. */
   readonly attempts: readonly Attempt[];
   /** What providers reported since, in the order in which it was applied; the last MAX_RECEIPTS_KEPT. */
   readonly receipts: readonly Receipt[];

@@ -89,6 +89,12 @@ function trimHistory(history: readonly Transition[], published: number): readonl
   return history.slice(firstUnpublished < 0 ? spare : Math.min(spare, firstUnpublished));
 }
 
+/** An unknown call binds its target to its provider for the rest of the run, however many others follow. */
+function trimAttempts(attempts: readonly Attempt[], run: number): readonly Attempt[] {
+  const isBinding = (a: Attempt): boolean => a.run === run && a.results.some(({ outcome }) => outcome === 'unknown');
+  return [...attempts.slice(0, -MAX_ATTEMPTS_KEPT).filter(isBinding), ...attempts.slice(-MAX_ATTEMPTS_KEPT)];
+}
+
 function step(row: Notification, now: number, change: Step): Notification {
   const { spec, state } = row;
   if (!NEXT[state.status].includes(change.to)) {
@@ -125,7 +131,7 @@ function step(row: Notification, now: number, change: Step): Notification {
     cancelRequested: change.cancelRequested ?? state.cancelRequested,
     ...(lease && { lease }),
     targets: change.targets ?? state.targets,
-    attempts: (change.attempts ?? state.attempts).slice(-MAX_ATTEMPTS_KEPT),
+    attempts: trimAttempts(change.attempts ?? state.attempts, change.run ?? state.run),
     receipts,
     history: trimHistory([...state.history, transition], state.published),
     updatedAt: now,

@@ -85,6 +85,8 @@ export class Attempter {
     const left = (claimed.state.lease?.until ?? 0) - SKEW - clock.now();
     const timer = setTimeout(() => attempt.abort(), Math.max(0, Math.min(attemptDeadline, left)));
     this.#attempts.add(attempt);
+    // While the claim was written, the process may have lost its patience.
+    if (this.#options.signal.aborted) attempt.abort();
     try {
       return await this.#rounds(claimed, { ...plan, signal: attempt.signal, ended: ended.promise });
     } finally {
@@ -177,7 +179,8 @@ export class Attempter {
       }),
     );
     events.attemptEnded(row.spec, provider.name, results, clock.now() - startedAt);
-    router.told(provider, results.filter(wasCalled), {
+    router.told(provider, results, {
+      startedAt,
       aborted: this.#options.signal.aborted,
       // A sender that the caller chose may be what the provider refuses.
       ownSender: row.spec.email?.from !== undefined || row.spec.sms?.from !== undefined,
@@ -266,14 +269,12 @@ const reportOf = ({ state }: Notification, calls: readonly Told[]): Report => ({
   calls,
 });
 
-/** Codes of calls that were not made: they say nothing about the provider. */
-const NOT_CALLED: ReadonlySet<string> = new Set(['lease_ended', 'expired']);
 const notCalled = (code: 'lease_ended' | 'expired'): SendResult => ({
   outcome: 'temporary_failure',
   providerDown: false,
   code,
+  notAsked: true,
 });
-const wasCalled = ({ result }: TargetResult): boolean => !NOT_CALLED.has(result.code ?? '');
 
 /** Not those of a repeat: their earlier call may have been taken, and this provider alone knows its key. */
 function movableTargets(calls: readonly ProviderCall[], report: Report): readonly number[] {

@@ -50,9 +50,9 @@ export class Circuit {
   }
 
   /** A fault of the provider's own. Answers until when the circuit is open now, where this opened it. */
-  failed(now: number): number | undefined {
+  failed(now: number, startedAt: number = now): number | undefined {
     this.#failures += 1;
-    const probed = this.#openMs > 0 && now >= this.#openUntil;
+    const probed = this.#openMs > 0 && startedAt >= this.#openUntil;
     // Calls that had begun before it opened say nothing new.
     if (this.#openMs > 0 && !probed) return undefined;
     if (!probed && this.#failures < this.#options.failures) return undefined;

@@ -2,7 +2,7 @@
  * Rate limits over all processes: GCRA (the generic cell rate algorithm), one number per limit in the store, moved by
  * compare-and-set. A process takes up to one second of tokens at a time and uses them within that second.
  *
- * What holds: in any 60 s at most rate + burst messages. Tokens are used up to one second after they were taken, so they
+ * What holds: in any 60 s at most rate + burst messages, or rate + those of one notification where these are more. Tokens are used up to one second after they were taken, so they
  * are given out at the rate per 61 s: any 61 s hold at most rate + burst, and so do any 60 s of use.
  */
 import type { Clock } from '../domain/clock.ts';
@@ -33,14 +33,17 @@ const MAX_RACES = 20;
 /** What a request for tokens came to: granted so many, or none before a time. */
 export type Grant = { readonly granted: number; readonly next: number } | { readonly retryAt: number };
 
-/** GCRA: from the theoretical arrival time `tat` grants up to `want` tokens, but not fewer than `need`. */
+/**
+ * GCRA: from the theoretical arrival time `tat` grants up to `want` tokens, but not fewer than `need`. Of more than the burst
+ * the burst must be there, and all are charged: the next ones wait for the rest.
+ */
 export function grant(limit: RateLimit, tat: number, now: number, need: number, want: number): Grant {
   const interval = WINDOW / limit.perMinute;
   const ahead = Math.max(0, tat - now);
   const required = Math.min(need, limit.burst);
   const room = Math.floor((limit.burst * interval - ahead + ROUNDING) / interval);
   if (room < required) return { retryAt: now + Math.ceil(ahead - (limit.burst - required) * interval) };
-  const granted = Math.min(room, Math.max(required, want));
+  const granted = Math.max(need, Math.min(room, want));
   return { granted, next: now + Math.ceil(ahead + granted * interval) };
 }
 
@@ -59,20 +62,19 @@ export class Limiter {
   }
 
   /**
-   * Takes tokens; more than the burst count as the burst.
+   * Takes tokens: one for each target of a notification, which leave together, also where they are more than the burst.
    * @returns undefined when they were taken, else the earliest time at which a new try can succeed
    */
   async take(name: string, need = 1): Promise<number | undefined> {
     const limit = this.#limits.get(name);
     if (!limit) return undefined;
-    const tokens = Math.min(need, limit.burst);
     for (;;) {
       const leased = this.#leased.get(name);
-      if (leased && leased.tokens >= tokens && this.#clock.now() < leased.until) {
-        leased.tokens -= tokens;
+      if (leased && leased.tokens >= need && this.#clock.now() < leased.until) {
+        leased.tokens -= need;
         return undefined;
       }
-      const refill = this.#refills.get(name) ?? this.#startRefill(name, limit, tokens);
+      const refill = this.#refills.get(name) ?? this.#startRefill(name, limit, need);
       const retryAt = await refill;
       if (retryAt !== undefined) return retryAt;
     }

@@ -1,5 +1,5 @@
 /** What the content of each channel consists of, wherever it comes from. */
-import type { Channel, Content, JsonObject, PushData, SmsOptions } from '../domain/notification.ts';
+import type { Channel, Content, Json, PushData, SmsOptions } from '../domain/notification.ts';
 import { smsSize } from '../domain/sms.ts';
 import type { FieldViolation } from '../errors.ts';
 import { textFromHtml } from './render-text.ts';
@@ -10,7 +10,7 @@ export const MAX_BODY_BYTES = 1_048_576;
 const MAX_PUSH_TITLE_CHARS = 256;
 const MAX_PUSH_BODY_CHARS = 4_096;
 
-/** The notification's data, as JSON. */
+/** The notification's data, a webhook's body and a push's data, as JSON. */
 export const MAX_DATA_BYTES = 262_144;
 /** Objects and lists inside one another. */
 export const MAX_DATA_DEPTH = 32;
@@ -48,6 +48,7 @@ function checkPush(push: PushData | undefined): FieldViolation[] {
     ...need('push.title', isBlank(push.title) && isBlank(push.body)),
     ...checkText('push.title', push.title, MAX_PUSH_TITLE_CHARS),
     ...checkText('push.body', push.body, MAX_PUSH_BODY_CHARS),
+    ...checkJson('push.data', push.data),
   ];
 }
 
@@ -95,7 +96,7 @@ export function checkContent(
     case 'discord':
       return [...need('text_body', isBlank(content.textBody)), ...checkBody('text_body', content.textBody)];
     case 'webhook':
-      return [];
+      return checkJson('webhook_body', content.webhookBody);
   }
 }
 
@@ -133,13 +134,13 @@ function isDeeperThan(value: unknown, levels: number): boolean {
   return levels === 0 || Object.values(value).some((inner) => isDeeperThan(inner, levels - 1));
 }
 
-/** What keeps a notification's data from being used. */
-export function checkDataSize(data: JsonObject): readonly FieldViolation[] {
-  const field = 'notification.data';
-  if (isDeeperThan(data, MAX_DATA_DEPTH)) {
+/** What keeps JSON of a caller's own from being stored and sent. */
+export function checkJson(field: string, value: Json | undefined): FieldViolation[] {
+  if (value === undefined) return [];
+  if (isDeeperThan(value, MAX_DATA_DEPTH)) {
     return [{ field, description: `must not be nested more than ${MAX_DATA_DEPTH} deep` }];
   }
-  if (Buffer.byteLength(JSON.stringify(data)) > MAX_DATA_BYTES) {
+  if (Buffer.byteLength(JSON.stringify(value)) > MAX_DATA_BYTES) {
     return [{ field, description: `must not have more than ${MAX_DATA_BYTES} bytes as JSON` }];
   }
   return [];

@@ -3,7 +3,7 @@ import type { Content, JsonObject, NotificationSpec, RenderedContent, SmsOptions
 import { smsSize } from '../domain/sms.ts';
 import { CarillonError } from '../errors.ts';
 import type { FieldViolation } from '../errors.ts';
-import { checkContent, checkDataSize, completeContent } from './render-content.ts';
+import { checkContent, checkJson, completeContent } from './render-content.ts';
 import { RenderError } from './render-error.ts';
 import { Formats } from './template-formats.ts';
 import type { Template } from './template.ts';
@@ -59,7 +59,7 @@ export class Renderer {
     }
     const fields = [
       ...this.#checkPlace(spec),
-      ...(spec.data === undefined ? [] : checkDataSize(spec.data)),
+      ...(spec.data === undefined ? [] : checkJson('notification.data', spec.data)),
       ...(source.kind === 'content' ? contentViolations(spec, source.content) : []),
     ];
     if (fields.length > 0) throw refused('INVALID_FIELD', fields);

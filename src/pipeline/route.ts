@@ -3,7 +3,7 @@
  * call has left behind. What is decided here, and what was passed over, stands in the attempts.
  */
 import type { Clock } from '../domain/clock.ts';
-import { SECOND } from '../domain/clock.ts';
+import { HOUR, SECOND } from '../domain/clock.ts';
 import type { Channel, Choice, Notification, NotificationSpec, SkipReason, Skipped } from '../domain/notification.ts';
 import type { PlannedCall } from '../domain/transitions.ts';
 import type { Events } from '../events.ts';
@@ -29,6 +29,7 @@ export interface RouterOptions {
 
 /** What makes an answer say nothing about the provider. */
 export interface CallFacts {
+  readonly startedAt: number;
   /** The call was broken off by us. */
   readonly aborted: boolean;
   /** The message has a sender of the caller's own, which may be what was refused. */
@@ -71,6 +72,9 @@ interface Health {
 /** The rest after an answer that asks to slow down and does not say how long; doubled with each one in a row. */
 const FIRST_REST = SECOND;
 const MAX_REST = 30 * SECOND;
+
+/** Rows that wait for a quota ask again after so long, as it may have been raised, or a provider added. */
+const QUOTA_POLL = HOUR;
 
 /** The name of a provider's rate and quota. */
 export const routeName = (provider: Pick<Provider, 'channel' | 'name'>): string =>
@@ -164,9 +168,10 @@ export class Router {
     const { events, clock } = this.#options;
     const health = this.#healthOf(provider);
     for (const { result } of results) {
+      if (result.notAsked) continue;
       if (isFault(result)) {
         if (call.aborted || (call.ownSender && result.outcome === 'provider_error')) continue;
-        const openUntil = health.circuit.failed(clock.now());
+        const openUntil = health.circuit.failed(clock.now(), call.startedAt);
         if (openUntil !== undefined) events.circuitOpened(provider, openUntil - clock.now());
       } else if (health.circuit.worked()) {
         events.circuitClosed(provider);
@@ -217,7 +222,7 @@ export class Router {
       return { reason: 'rate_limited', until: limiter.lineUp(name, rateUntil) };
     }
     const quotaUntil = maxPerDay === undefined ? undefined : await quota.take(name, maxPerDay);
-    if (quotaUntil !== undefined) return { reason: 'quota_used', until: quotaUntil };
+    if (quotaUntil !== undefined) return { reason: 'quota_used', until: Math.min(quotaUntil, now + QUOTA_POLL) };
     // Another may have begun to probe while the store was asked.
     const probedUntil = health.circuit.blockedUntil(clock.now());
     if (probedUntil !== undefined) return { reason: 'circuit_open', until: probedUntil };

@@ -223,6 +223,9 @@ function retry(row: Notification, after: Attempted, report: Report, context: Set
   const backoff = backoffMs(row, context.fraction, context.backoff, context.webhookRetry);
   const dueAt = now + Math.max(backoff, retryAfter(report));
   if (expiredBy(row, dueAt)) return giveUp(row, after, now, (c) => cancelled(row, 'expired', now, c));
+  if (retryAfter(report) > MAX_HOLD) {
+    return giveUp(row, after, now, (c) => failed(row, 'held_too_long', now, { after: c }));
+  }
   return wait(row, { reason: 'retrying', dueAt, naked: naks(dueAt, context), free }, now, after);
 }
 
@@ -231,7 +234,8 @@ function hold(row: Notification, after: Attempted, report: Report, context: Sett
   const { waiting = [] } = report;
   const onlyWaiting = openTargets(after.targets).length === waiting.length;
   const held = heldFor(row, now);
-  const patience = Math.min(held * PATIENCE, MAX_HOLD - held);
+  // No longer than a last try can still come in time.
+  const patience = Math.min(held * PATIENCE, MAX_HOLD - held, (row.spec.expiresAt ?? Infinity) - 1 - now);
   const asked = Math.max(retryAfter(report) || DEFAULT_RATE_LIMIT_WAIT, patience);
   // Those that wait do not hold up one another: who still has to is left out again.
   const dueAt = onlyWaiting ? Math.min(...waiting.map(({ until }) => until)) : now + asked;

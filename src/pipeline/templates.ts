@@ -11,7 +11,7 @@
  * A value is never markup: it is escaped in HTML and for Slack. The template itself may hold any.
  */
 import type { JsonObject } from '../domain/notification.ts';
-import { checkDataSize } from './render-content.ts';
+import { checkJson } from './render-content.ts';
 import { RenderError } from './render-error.ts';
 import { loadDesign } from './template-design.ts';
 import type { Design } from './template-design.ts';
@@ -170,7 +170,11 @@ function loadTemplate(folder: Folder, { engine, schemas, designs }: Tools, fault
   if (designName !== undefined && !designs.has(designName)) {
     faults.add(`${folder.path}/template.toml`, `there is no design ${designName}`);
   }
-  for (const { field, description } of (sample && [...checkDataSize(sample), ...(check?.(sample) ?? [])]) ?? []) {
+  for (const { field, description } of (sample && [
+    ...checkJson('notification.data', sample),
+    ...(check?.(sample) ?? []),
+  ]) ??
+    []) {
     faults.add(`${folder.path}/sample.json`, `${field} ${description}`);
   }
   if (!schema || !sample || !check || faults.list.length > before) return [[], locale];

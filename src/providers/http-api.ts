@@ -101,7 +101,9 @@ export class HttpApi implements AsyncDisposable {
     if (result.kind === 'no_answer') return { outcome: 'unknown', ...told };
     // The request itself cannot be written, for a character in a header: those are made of settings, not of the message.
     if (code === 'UND_ERR_INVALID_ARG') return { outcome: 'provider_error', ...told };
-    return { outcome: 'temporary_failure', ...told, providerDown: !(result.error instanceof NoFreeCall) };
+    return result.error instanceof NoFreeCall
+      ? { outcome: 'temporary_failure', ...told, providerDown: false, notAsked: true }
+      : { outcome: 'temporary_failure', ...told, providerDown: true };
   }
 
   /** Code and detail without credentials, control characters and excess. */

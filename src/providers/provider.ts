@@ -99,6 +99,8 @@ interface Told<O extends Outcome> {
   readonly code?: string;
   /** The service's own words; the pipeline shortens them to 500 characters. */
   readonly detail?: string;
+  /** Decided without asking the service: it says nothing about whether that works. */
+  readonly notAsked?: true;
 }
 
 export type SendResult =

@@ -46,6 +46,12 @@ describe('a circuit', () => {
     expect(circuit.failed(1_002), 'and counts from zero').to.equal(undefined);
   });
 
+  it('is not held against it what began before it opened', () => {
+    const circuit = opened();
+    expect(circuit.failed(1_001, 999)).to.equal(undefined);
+    expect(circuit.blockedUntil(1_001)).to.equal(undefined);
+  });
+
   it('stays open for twice as long after each probe that failed, up to the limit', () => {
     const circuit = opened();
     const times: number[] = [];

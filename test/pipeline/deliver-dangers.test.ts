@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import { DAY, HOUR, MINUTE, SECOND } from '../../src/domain/clock.ts';
 import { systemRandom } from '../../src/domain/id.ts';
+import { MAX_ATTEMPTS_KEPT } from '../../src/domain/notification.ts';
 import type { Notification, NotificationState } from '../../src/domain/notification.ts';
 import { DEFAULT_BACKOFF } from '../../src/domain/retry.ts';
 import { claim, closeTargets } from '../../src/domain/transitions.ts';
@@ -12,7 +13,7 @@ import { openDelivery } from '../support/fake-delivery.ts';
 import type { Delivery } from '../support/fake-delivery.ts';
 import { openPipeline } from '../support/fake-pipeline.ts';
 import { Outage } from '../support/fake-faults.ts';
-import { DOWN, FakeProvider, SENT } from '../support/fake-provider.ts';
+import { BUSY, DOWN, FakeProvider, SENT, UNKNOWN } from '../support/fake-provider.ts';
 import { CIRCUIT, aRoute, openRouter } from '../support/fake-router.ts';
 import { SAMPLE_TIME, aCall, aNotification } from '../support/sample.ts';
 
@@ -56,13 +57,61 @@ describe('a fail-over', () => {
   });
 });
 
+describe('what a provider has said', () => {
+  it('of an unknown call binds its target to it for the whole run, however many attempts follow', async () => {
+    const slow: SendResult = { outcome: 'rate_limited', retryAfterMs: SECOND };
+    const first = new FakeProvider('first', (_call, n) => (n === 1 ? UNKNOWN : slow));
+    const second = new FakeProvider('second', SENT);
+    await using delivery = await openDelivery({ providers: [first, second] });
+    const row = await delivery.insert(aNotification());
+    for (let i = 0; i < MAX_ATTEMPTS_KEPT + 5; i++) {
+      await delivery.deliver(row);
+      await delivery.clock.advance(Math.max(0, (await stateOf(delivery, row)).dueAt - delivery.clock.now()));
+    }
+    // Another one meets the limit, so that `first` rests.
+    await delivery.deliver(await delivery.insert(aNotification()));
+    await delivery.deliver(row);
+    expect(second.calls).to.have.length(0);
+  });
+
+  for (const notAsked of [
+    { outcome: 'temporary_failure', providerDown: false, notAsked: true },
+    { outcome: 'permanent_failure', code: 'too_long', notAsked: true },
+  ] as const) {
+    it(`without having been asked (${notAsked.outcome}) does not close its circuit`, async () => {
+      let next: SendResult = DOWN;
+      const only = new FakeProvider('only', () => next);
+      await using delivery = await openDelivery({ providers: [only] });
+      const send = async () => delivery.deliver(await delivery.insert(aNotification()));
+      for (let i = 0; i < CIRCUIT.failures; i++) await send();
+      await delivery.clock.advance(CIRCUIT.openMs);
+      next = notAsked;
+      await send();
+      await send();
+      expect(only.calls).to.have.length(CIRCUIT.failures + 1);
+    });
+  }
+
+  it('is asked with a signal that is aborted already when patience ended while the claim was written', async () => {
+    const patience = new AbortController();
+    const only = new FakeProvider('only', BUSY);
+    await using delivery = await openDelivery({
+      providers: [only],
+      signal: patience.signal,
+      storage: (method) => void (method === 'update' && patience.abort()),
+    });
+    await delivery.deliver(await delivery.insert(aNotification()));
+    expect(only.calls.map(({ signal }) => signal.aborted)).to.deep.equal([true]);
+  });
+});
+
 describe('a circuit that reopens', () => {
   it('is probed by one call, also when many come in the same turn', async () => {
     await using pipeline = await openPipeline();
     const only = new FakeProvider('only', SENT);
     const router = openRouter(pipeline, [aRoute(only)]);
     const faults = Array.from({ length: CIRCUIT.failures }, () => ({ target: 0, result: DOWN }));
-    router.told(only, faults, { aborted: false, ownSender: false });
+    router.told(only, faults, { startedAt: NOW, aborted: false, ownSender: false });
     await pipeline.clock.advance(CIRCUIT.openMs);
     const plans = await Promise.all(
       Array.from({ length: 20 }, () => router.plan(aNotification(), [0], () => new Set())),

@@ -3,6 +3,7 @@ import { DAY } from '../../src/domain/clock.ts';
 import { Quota } from '../../src/pipeline/quota.ts';
 import { Outage } from '../support/fake-faults.ts';
 import { openPipeline } from '../support/fake-pipeline.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import type { Pipeline } from '../support/fake-pipeline.ts';
 
 async function takeAll(quotas: readonly Quota[], perDay: number): Promise<number> {
@@ -17,9 +18,9 @@ async function takeAll(quotas: readonly Quota[], perDay: number): Promise<number
   return taken;
 }
 
-const two = ({ storage, clock }: Pipeline): readonly [Quota, Quota] => [
-  new Quota(storage, clock),
-  new Quota(storage, clock),
+const two = ({ storage, clock, events }: Pipeline): readonly [Quota, Quota] => [
+  new Quota(storage, clock, events),
+  new Quota(storage, clock, events),
 ];
 
 describe('a quota', () => {
@@ -47,6 +48,29 @@ describe('a quota', () => {
     expect(await first.take('email.ses', 1_000), 'leases several').to.equal(undefined);
     await pipeline.clock.advance(DAY);
     expect(await takeAll([first, second], 1_000)).to.equal(1_000);
+  });
+
+  it('is not begun anew by a process by whose clock yesterday goes on', async () => {
+    await using pipeline = await openPipeline();
+    const { storage, clock, events } = pipeline;
+    const midnight = Math.ceil(clock.now() / DAY) * DAY;
+    const [today, yesterday] = [midnight, midnight - 1].map(
+      (now) => new Quota(storage, new ManualClock(now), events),
+    ) as [Quota, Quota];
+    expect(await takeAll([today], 10)).to.equal(10);
+    expect(await yesterday.take('email.ses', 10)).to.equal(midnight);
+    expect(await takeAll([new Quota(storage, new ManualClock(midnight), events)], 10)).to.equal(0);
+  });
+
+  it('that is used up is told once, and the store is not asked again that day', async () => {
+    const reads: string[] = [];
+    await using pipeline = await openPipeline({ storage: (method) => void reads.push(method) });
+    const [quota] = two(pipeline);
+    for (let i = 0; i < 3; i++) await quota.take('email.ses', 1);
+    expect(pipeline.lines.filter(({ fields }) => fields['event'] === 'quota_used')).to.have.length(1);
+    const before = reads.length;
+    await quota.take('email.ses', 1);
+    expect(reads).to.have.length(before);
   });
 
   it('is kept apart by name', async () => {

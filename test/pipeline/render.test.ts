@@ -347,6 +347,22 @@ describe('rendering', () => {
       expect(fieldsOf(error)).to.deep.equal(['notification.data']);
     });
 
+    for (const [channel, field, of] of [
+      ['webhook', 'notification.content.webhook_body', (a: string) => ({ webhookBody: { a } })],
+      [
+        'push',
+        'notification.content.push.data',
+        (a: string) => ({ push: { title: 't', body: '', actions: [], data: { a } } }),
+      ],
+    ] as const) {
+      it(`refuses a ${field} of more than 256 KiB as JSON`, async () => {
+        const empty = JSON.stringify({ a: '' }).length;
+        renderer.check(specOf({ channel, content: of('x'.repeat(262_144 - empty)) }));
+        const error = await refusal(renderer, specOf({ channel, content: of('x'.repeat(262_145 - empty)) }));
+        expect(fieldsOf(error)).to.deep.equal([field]);
+      });
+    }
+
     it('refuses a locale or time zone that does not exist', async () => {
       const recipient = { locale: 'en-a', timeZone: 'Mars/Base' };
       const error = await refusal(renderer, specOf({ channel: 'webhook', recipient }));

@@ -12,6 +12,8 @@ import { SAMPLE_TIME, aNotification } from '../support/sample.ts';
 const first = new FakeProvider('first', SENT);
 const second = new FakeProvider('second', SENT);
 const both = [aRoute(first), aRoute(second)];
+/** After any circuit has opened. */
+const JUST_NOW = Infinity;
 const none = (): ReadonlySet<string> => new Set();
 const namesOf = (plan: Plan): string[] => plan.calls.map(({ provider }) => provider.name);
 
@@ -24,7 +26,7 @@ function tell(router: Router, provider: Provider, ...results: readonly SendResul
   router.told(
     provider,
     results.map((result, target) => ({ target, result })),
-    { aborted: false, ownSender: false },
+    { startedAt: JUST_NOW, aborted: false, ownSender: false },
   );
 }
 
@@ -219,7 +221,7 @@ describe('a provider that cannot be asked', () => {
   it('is not what our own abort makes of a provider', () =>
     withRouter([aRoute(first)], async (router) => {
       const results = Array.from({ length: 20 }, () => ({ target: 0, result: { outcome: 'unknown' } as const }));
-      router.told(first, results, { aborted: true, ownSender: false });
+      router.told(first, results, { startedAt: JUST_NOW, aborted: true, ownSender: false });
       expect(namesOf(await router.plan(aNotification(), [0], none))).to.deep.equal(['first']);
     }));
 

@@ -207,6 +207,22 @@ describe('settle and waiting', () => {
     expect(settled(row, report).dueAt).to.equal(NOW + HOUR);
   });
 
+  it('gives up what a provider that is down wants to have back after more than a day', () => {
+    const row = claimedRow(left);
+    const after = (ms: number): NotificationState =>
+      settled(row, reportOf(row, [0, { outcome: 'temporary_failure', providerDown: true, retryAfterMs: ms }]));
+    expect(after(24 * HOUR)).to.include({ status: 'pending', dueAt: NOW + 24 * HOUR });
+    expect(after(24 * HOUR + 1)).to.include({ status: 'failed', reason: 'held_too_long' });
+  });
+
+  it('does not outwait its expiry by being patient', () => {
+    const expiresAt = NOW + 30 * MINUTE;
+    const held = aNotification({ spec: { expiresAt }, state: { heldSince: NOW - 10 * HOUR } });
+    const row = claim(held, { id: 'mine', until: NOW + MINUTE }, [aCallFor(held)], NOW);
+    const state = settled(row, reportOf(row, [0, resultOf('rate_limited', { retryAfterMs: SECOND })]));
+    expect(state).to.include({ status: 'pending', dueAt: expiresAt - 1 });
+  });
+
   it('rides on the job for at most 60 s, and never without a job', () => {
     const row = claimedRow(left);
     const after = (retryAfterMs: number, context = CONTEXT): NotificationState =>

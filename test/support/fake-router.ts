@@ -25,7 +25,7 @@ export function openRouter(
   return new Router({
     routes: () => routes,
     limiter: new Limiter(new Map(limits), storage, clock),
-    quota: new Quota(storage, clock),
+    quota: new Quota(storage, clock, events),
     circuit: CIRCUIT,
     attemptDeadline: 45 * SECOND,
     clock,

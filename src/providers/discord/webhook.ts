@@ -37,8 +37,9 @@ function openDiscord(settings: SettingsOf<typeof SETTINGS>, { name, clock }: Ope
       // The URL comes from whoever sends a notification: only two plain words of it are used, below our own base URL.
       const { id, token } = WEBHOOK.exec(to)?.groups ?? {};
       if (id === undefined || token === undefined)
-        return { outcome: 'invalid_recipient', code: 'not_a_discord_webhook' };
-      if (Array.from(text).length > MAX_CONTENT) return { outcome: 'permanent_failure', code: 'too_long' };
+        return { outcome: 'invalid_recipient', code: 'not_a_discord_webhook', notAsked: true };
+      if (Array.from(text).length > MAX_CONTENT)
+        return { outcome: 'permanent_failure', code: 'too_long', notAsked: true };
       const answer = await api.call(
         {
           method: 'POST',

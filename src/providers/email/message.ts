@@ -58,12 +58,12 @@ export function unusableAddress(
   const { to, cc, bcc, replyTo } = message;
   const code = 'address_invalid';
   if (!isUsable(to)) {
-    return { outcome: 'invalid_recipient', code, detail: 'not an address that mail can be sent to' };
+    return { outcome: 'invalid_recipient', code, detail: 'not an address that mail can be sent to', notAsked: true };
   }
   const others = [from, ...cc, ...bcc, ...(replyTo === undefined ? [] : [replyTo])];
   if (others.every(({ email }) => isUsable(email))) return undefined;
   const detail = 'sender, reply-to or a copy has an address that cannot be used';
-  return { outcome: 'permanent_failure', code, detail };
+  return { outcome: 'permanent_failure', code, detail, notAsked: true };
 }
 
 /** Those of the caller's headers that are not the service's own to write. */

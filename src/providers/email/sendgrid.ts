@@ -67,7 +67,7 @@ async function openSendgrid(settings: SendgridSettings, context: OpenContext): P
         answer = await transmit(mail, (body) => post(body, call));
       } catch (thrown) {
         // The transport never rejects: the library has found the message impossible, before it asked for the call.
-        return { outcome: 'permanent_failure', ...api.told('message_invalid', faultOf(thrown).detail) };
+        return { outcome: 'permanent_failure', ...api.told('message_invalid', faultOf(thrown).detail), notAsked: true };
       }
       return answer.kind === 'answered' ? outcomeOf(api, answer, clock.now()) : answer.result;
     },

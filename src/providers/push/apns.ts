@@ -62,13 +62,14 @@ async function openApns(settings: SettingsOf<typeof SETTINGS>, context: OpenCont
     serves: ({ device }) => device?.kind === 'apns',
     async send(message, call) {
       // It becomes a part of the path.
-      if (!/^[0-9a-f]+$/i.test(message.to)) return { outcome: 'invalid_recipient', code: 'BadDeviceToken' };
+      if (!/^[0-9a-f]+$/i.test(message.to))
+        return { outcome: 'invalid_recipient', code: 'BadDeviceToken', notAsked: true };
       const priority = message.priority === 'low' ? Priority.throttled : Priority.immediate;
       const notification = new Notification(message.to, { ...optionsOf(message), priority });
       const size = Buffer.byteLength(JSON.stringify(notification.buildApnsOptions()));
       if (size > MAX_PAYLOAD) {
         const detail = `the payload has ${size} bytes, more than ${MAX_PAYLOAD}`;
-        return { outcome: 'permanent_failure', code: 'PayloadTooLarge', detail };
+        return { outcome: 'permanent_failure', code: 'PayloadTooLarge', detail, notAsked: true };
       }
       const answer = await post(notification, call);
       return answer.kind === 'answered' ? outcomeOf(api, answer, trust) : answer.result;

@@ -79,7 +79,7 @@ async function openFcm(settings: FcmSettings, { name, clock }: OpenContext): Pro
     serves: ({ device }) => device?.kind === 'fcm_token' || device?.kind === 'fcm_id',
     async send(message, call) {
       const fields = messageOf(message, clock.now());
-      if (fields === undefined) return { outcome: 'permanent_failure', code: 'payload_too_large' };
+      if (fields === undefined) return { outcome: 'permanent_failure', code: 'payload_too_large', notAsked: true };
       return await post(JSON.stringify({ message: fields }), call.signal, true);
     },
     async check(signal) {

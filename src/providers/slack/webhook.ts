@@ -44,6 +44,7 @@ function openSlackWebhook(settings: SettingsOf<typeof SETTINGS>, { name, clock }
           outcome: 'invalid_recipient',
           code: 'not_a_slack_webhook',
           detail: 'the address is not below base_url',
+          notAsked: true,
         };
       }
       const headers = { 'content-type': 'application/json' };

@@ -44,7 +44,12 @@ async function openSns(settings: SnsSettings, context: OpenContext): Promise<Pro
     channel: 'sms',
     async send(message, call) {
       if (message.coding === 'binary') {
-        return { outcome: 'permanent_failure', code: 'type_unsupported', detail: 'SNS sends text only' };
+        return {
+          outcome: 'permanent_failure',
+          code: 'type_unsupported',
+          detail: 'SNS sends text only',
+          notAsked: true,
+        };
       }
       const sender = message.from ?? settings.from ?? context.senders.sms;
       const command = new PublishCommand(publication(message, sender, settings));

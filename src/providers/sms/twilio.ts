@@ -52,7 +52,8 @@ async function openTwilio(settings: SettingsOf<typeof SETTINGS>, context: OpenCo
     name,
     channel: 'sms',
     async send(message, call) {
-      if (message.coding === 'binary') return { outcome: 'permanent_failure', code: 'type_unsupported' };
+      if (message.coding === 'binary')
+        return { outcome: 'permanent_failure', code: 'type_unsupported', notAsked: true };
       const headers = { authorization, 'content-type': 'application/x-www-form-urlencoded' };
       const body = formOf(message, settings, context).toString();
       const answer = await api.call({ method: 'POST', path: `${account}/Messages.json`, headers, body }, call.signal);

@@ -100,7 +100,8 @@ async function openVonage(settings: VonageSettings, context: OpenContext): Promi
     name: context.name,
     channel: 'sms',
     async send(message, call) {
-      if (message.coding === 'binary') return { outcome: 'permanent_failure', code: 'type_unsupported' };
+      if (message.coding === 'binary')
+        return { outcome: 'permanent_failure', code: 'type_unsupported', notAsked: true };
       try {
         const sms = smsOf(message, settings, context);
         const { messageUUID } = await signals.run(call.signal, () => messages.send(sms));
