@@ -17,6 +17,8 @@ export interface Suppression {
   /** For people; no address. */
   readonly detail?: string;
   readonly createdAt: number;
+  /** When it was last said, by the clock of who said it: nothing older ends it. */
+  readonly saidAt: number;
 }
 
 /** The category that a complaint or an unsubscribe in a mail program switches off. */

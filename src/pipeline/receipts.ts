@@ -5,16 +5,17 @@
 import type { Clock } from '../domain/clock.ts';
 import { DAY, MINUTE, SECOND } from '../domain/clock.ts';
 import { MAX_RECEIPTS_KEPT } from '../domain/notification.ts';
-import type { Notification, NotificationSpec, NotificationState } from '../domain/notification.ts';
+import type { Notification, NotificationSpec } from '../domain/notification.ts';
 import type { ProviderReceipt, Receipt } from '../domain/receipt.ts';
 import { MARKETING, normaliseAddress } from '../domain/suppression.ts';
+import type { SuppressionReason } from '../domain/suppression.ts';
 import { receive } from '../domain/transitions.ts';
 import { CarillonError } from '../errors.ts';
 import type { Events } from '../events.ts';
 import type { SendResult } from '../providers/provider.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { Rows } from './rows.ts';
-import type { Suppressor, SuppressionInput } from './suppress.ts';
+import type { Suppressor } from './suppress.ts';
 
 /** A receipt that fits no row waits, and an applied one is remembered, for so long. */
 export const RECEIPT_LIFE = 7 * DAY;
@@ -73,7 +74,10 @@ export class Receipts {
     const isAnew = result.since !== undefined && (device?.registeredAt ?? 0) > result.since;
     if (address === undefined || isAnew) return;
     const { tenant, channel } = spec;
-    const told = result.code === undefined ? {} : { detail: result.code };
+    const told = {
+      ...(result.code === undefined ? {} : { detail: result.code }),
+      ...(result.since === undefined ? {} : { saidAt: result.since }),
+    };
     const input = { tenant, channel, address, reason: result.suppress, source: provider, ...told };
     await suppressor.add([input]).catch((thrown: unknown) => events.storeFailed('suppress', thrown));
   }
@@ -117,7 +121,7 @@ export class Receipts {
 
   /** The receipts of one notification, in the order of what happened, as one write; no more than the row remembers. */
   async #applyGroup(found: Notification | undefined, receipts: readonly Receipt[]): Promise<void> {
-    const { rows, storage, events, clock, suppressor } = this.#options;
+    const { rows, storage, events, clock } = this.#options;
     const inOrder = receipts.toSorted((a, b) => a.at - b.at).slice(0, MAX_RECEIPTS_KEPT);
     let current = found;
     for (let race = 0; race < MAX_RACES; race++) {
@@ -128,8 +132,7 @@ export class Receipts {
       const fresh = ordered.filter((receipt) => !knows(row, receipt));
       const next = fresh.reduce((so, receipt) => applied(so, receipt, clock.now()), row);
       // First: who sees the bounce and sends again must find the address on the list.
-      await suppressor.add(ordered.flatMap((receipt) => suppressionOf(row, receipt)));
-      await this.#resubscribe(row, ordered);
+      for (const receipt of fresh) await this.#suppress(row, receipt);
       if (next === row || (await rows.writeOne(row, next))) {
         await storage.markReceipts(inOrder.map(({ id }) => ({ id })));
         for (const foreign of inOrder.filter((receipt) => !ordered.includes(receipt))) events.receiptDropped(foreign);
@@ -140,16 +143,27 @@ export class Receipts {
     }
   }
 
-  async #resubscribe({ spec }: Notification, receipts: readonly Receipt[]): Promise<void> {
-    const last = receipts.findLast(({ kind }) => kind === 'unsubscribed' || kind === 'resubscribed');
-    if (last?.kind !== 'resubscribed' || last.address === undefined) return;
+  /** What the receipt says of an address, in the order of what happened. */
+  async #suppress(row: Notification, receipt: Receipt): Promise<void> {
     const { suppressor } = this.#options;
-    const { tenant, channel } = spec;
-    const category = last.wholeChannel ? undefined : MARKETING;
-    const standing = await suppressor.of(tenant, channel, last.address);
-    // What the recipient asked for ends with their word; a dead address does not come alive by it.
-    if (!standing.some((one) => one.category === category && one.reason === 'unsubscribed')) return;
-    await suppressor.remove(tenant, channel, last.address, category);
+    const address = addressOf(row, receipt);
+    if (address === undefined) return;
+    const { tenant, channel } = row.spec;
+    const place = { tenant, channel, address };
+    const scope = receipt.wholeChannel ? {} : { category: MARKETING };
+    if (receipt.kind === 'resubscribed') return await suppressor.resubscribe({ ...place, ...scope }, receipt.at);
+    const reason = reasonOf(row, receipt);
+    if (reason === undefined) return;
+    await suppressor.add([
+      {
+        ...place,
+        ...(reason === 'hard_bounce' ? {} : scope),
+        reason,
+        source: receipt.provider,
+        saidAt: receipt.at,
+        ...(receipt.code && { detail: receipt.code }),
+      },
+    ]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -192,31 +206,35 @@ function applied(row: Notification, receipt: Receipt, now: number): Notification
 const hasCopies = ({ email }: NotificationSpec): boolean =>
   email !== undefined && email.cc.length + email.bcc.length > 0;
 
+/** Whose address it is about; undefined where it may be that of a copy. */
+function addressOf({ spec, state }: Notification, { address }: Receipt): string | undefined {
+  return address ?? (hasCopies(spec) ? undefined : state.targets[0]?.address);
+}
+
 /** An unsubscribe that came late, after the recipient wanted it again. */
-function isTakenBack({ receipts }: NotificationState, { kind, at }: Receipt): boolean {
-  return kind === 'unsubscribed' && receipts.some((known) => known.kind === 'resubscribed' && known.at > at);
+function isTakenBack(row: Notification, receipt: Receipt): boolean {
+  const { channel } = row.spec;
+  const normalised = (one: Receipt): string => normaliseAddress(channel, addressOf(row, one) ?? '');
+  return row.state.receipts.some(
+    (known) => known.kind === 'resubscribed' && known.at > receipt.at && normalised(known) === normalised(receipt),
+  );
 }
 
 /** A hard bounce ends the address; a complaint and an unsubscribe end marketing, or the channel where the recipient said so. */
-function suppressionOf({ spec, state }: Notification, receipt: Receipt): SuppressionInput[] {
-  const address = receipt.address ?? (hasCopies(spec) ? undefined : state.targets[0]?.address);
-  if (address === undefined || isTakenBack(state, receipt)) return [];
-  const { tenant, channel } = spec;
-  const base = { tenant, channel, address, source: receipt.provider, ...(receipt.code && { detail: receipt.code }) };
-  const scope = receipt.wholeChannel ? {} : { category: MARKETING };
+function reasonOf(row: Notification, receipt: Receipt): SuppressionReason | undefined {
   switch (receipt.kind) {
     case 'bounced':
-      return receipt.hard ? [{ ...base, reason: 'hard_bounce' }] : [];
+      return receipt.hard ? 'hard_bounce' : undefined;
     case 'complained':
-      return [{ ...base, ...scope, reason: 'complaint' }];
+      return 'complaint';
     case 'unsubscribed':
-      return [{ ...base, ...scope, reason: 'unsubscribed' }];
+      return isTakenBack(row, receipt) ? undefined : 'unsubscribed';
     case 'sent':
     case 'delivered':
     case 'failed':
     case 'opened':
     case 'clicked':
     case 'resubscribed':
-      return [];
+      return undefined;
   }
 }

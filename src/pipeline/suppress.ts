@@ -12,18 +12,24 @@ import type { Storage, SuppressionQuery } from '../storage/storage.ts';
 /** Ignores what a recipient asked for; never what a provider knows of an address. */
 const CRITICAL: ReadonlySet<string> = new Set(['security']);
 
-export interface SuppressionInput {
+export interface SuppressedPlace {
   readonly tenant: string;
   readonly channel: Channel;
   readonly address: string;
+  /** Not given: all of the channel. */
   readonly category?: string;
+}
+
+export interface SuppressionInput extends SuppressedPlace {
   readonly reason: SuppressionReason;
   readonly source: string;
   readonly detail?: string;
+  /** Default: now. */
+  readonly saidAt?: number;
 }
 
 export interface SuppressorOptions {
-  readonly storage: Pick<Storage, 'findSuppressions' | 'addSuppressions' | 'removeSuppression' | 'listSuppressions'>;
+  readonly storage: Pick<Storage, 'findSuppressions' | 'addSuppressions' | 'removeSuppressions' | 'listSuppressions'>;
   readonly clock: Clock;
   /** Made when the store was first opened, the same for every process; hex. */
   readonly secret: string;
@@ -61,30 +67,30 @@ export class Suppressor {
     return (await this.#find([hash])).get(hash) ?? [];
   }
 
-  /** One that is there already stays as it is, except that a dead token's time is that of its last death. */
+  /** Of one that is there already, with the same category and reason, only `saidAt` moves on. */
   async add(inputs: readonly SuppressionInput[]): Promise<void> {
     if (inputs.length === 0) return;
     const { storage, clock } = this.#options;
-    const createdAt = clock.now();
-    const list = inputs.map(({ address, ...rest }): Suppression => {
+    const now = clock.now();
+    const list = inputs.map(({ address, saidAt = now, ...rest }): Suppression => {
       const addressHash = this.#hash(rest.tenant, rest.channel, address);
-      return { ...rest, addressHash, createdAt };
+      return { ...rest, addressHash, createdAt: now, saidAt };
     });
-    await this.#forgetDeaths(list.filter(({ reason }) => reason === 'invalid_token'));
     await storage.addSuppressions(list);
   }
 
-  /** A token that was registered anew and died again is dead from now on, not from then on. */
-  async #forgetDeaths(again: readonly Suppression[]): Promise<void> {
-    if (again.length === 0) return;
-    const found = await this.#find(again.map(({ addressHash }) => addressHash));
-    for (const { addressHash, reason, category } of again.flatMap((one) => found.get(one.addressHash) ?? [])) {
-      if (reason === 'invalid_token') await this.#options.storage.removeSuppression(addressHash, category);
-    }
+  /** Takes away what stands against an address and category, whatever its reason; false when nothing did. */
+  async remove({ tenant, channel, address, category = '' }: SuppressedPlace): Promise<boolean> {
+    return await this.#options.storage.removeSuppressions({
+      addressHash: this.#hash(tenant, channel, address),
+      category,
+    });
   }
 
-  async remove(tenant: string, channel: Channel, address: string, category?: string): Promise<boolean> {
-    return await this.#options.storage.removeSuppression(this.#hash(tenant, channel, address), category);
+  /** The recipient wants it again: what they asked for until then ends. A dead address does not come alive by it. */
+  async resubscribe({ tenant, channel, address, category = '' }: SuppressedPlace, until: number): Promise<void> {
+    const addressHash = this.#hash(tenant, channel, address);
+    await this.#options.storage.removeSuppressions({ addressHash, category, reason: 'unsubscribed', until });
   }
 
   async list(query: SuppressionQuery): Promise<Suppression[]> {
@@ -118,9 +124,9 @@ export class Suppressor {
 }
 
 function applies(suppression: Suppression, spec: NotificationSpec, registeredAt: number | undefined): boolean {
-  const { category, reason, createdAt } = suppression;
+  const { category, reason, saidAt } = suppression;
   // A dead token that the app has registered anew since is alive.
-  if (reason === 'invalid_token' && registeredAt !== undefined && registeredAt > createdAt) return false;
+  if (reason === 'invalid_token' && registeredAt !== undefined && registeredAt > saidAt) return false;
   return category === undefined || (category === spec.category && !CRITICAL.has(spec.category));
 }
 

@@ -11,6 +11,7 @@ import type {
 } from '../../gen/carillon/v1/preference_service_pb.js';
 import type { Channel } from '../domain/notification.ts';
 import { phoneFault } from '../domain/phone.ts';
+import { SUPPRESSION_REASONS } from '../domain/suppression.ts';
 import type { Suppression } from '../domain/suppression.ts';
 import { CarillonError, invalidField } from '../errors.ts';
 import type { Suppressor } from '../pipeline/suppress.ts';
@@ -46,8 +47,7 @@ export function createPreferenceService({ suppressor }: PreferenceServiceOptions
     },
 
     async removeSuppression(request, { tenant }) {
-      const { channel, address, category } = toPlace(request.address);
-      if (!(await suppressor.remove(tenant, channel, address, category))) {
+      if (!(await suppressor.remove({ tenant, ...toPlace(request.address) }))) {
         throw new CarillonError('SUPPRESSION_NOT_FOUND', 'nothing stands against this address with this category');
       }
       return {};
@@ -69,9 +69,11 @@ async function list(suppressor: Suppressor, { request, tenant, limit }: Listing)
   }
   if (!channel) throw invalidField('channel', 'is needed with address');
   const all = await suppressor.of(tenant, channel, request.address);
-  // All have the same hash, so the category alone is their place.
-  const above = all.filter(({ category = '' }) => after === undefined || category > after.category);
-  return above.toSorted((a, b) => ((a.category ?? '') < (b.category ?? '') ? -1 : 1)).slice(0, limit);
+  // All have the same hash, so category and reason alone are their place.
+  const placeOf = ({ category = '', reason }: Pick<Suppression, 'category' | 'reason'>): string =>
+    `${category} ${reason}`;
+  const above = all.filter((one) => after === undefined || placeOf(one) > placeOf(after));
+  return above.toSorted((a, b) => (placeOf(a) < placeOf(b) ? -1 : 1)).slice(0, limit);
 }
 
 interface Place {
@@ -126,17 +128,19 @@ type Position = NonNullable<SuppressionQuery['after']>;
 const HASH_BYTES = 32;
 const CATEGORY = /^([a-z][a-z0-9_.-]{0,63})?$/;
 
-/** The place of the last one of a page: the bytes of its hash, and its category behind them. */
-function encodePage({ addressHash, category = '' }: Suppression): string {
-  return Buffer.concat([Buffer.from(addressHash, 'hex'), Buffer.from(category)]).toString('base64url');
+/** The place of the last one of a page: the bytes of its hash, and its reason and category behind them. */
+function encodePage({ addressHash, category = '', reason }: Suppression): string {
+  return Buffer.concat([Buffer.from(addressHash, 'hex'), Buffer.from(`${reason}:${category}`)]).toString('base64url');
 }
 
 function decodePage(token: string): Position {
   const bytes = Buffer.from(token, 'base64url');
-  const category = bytes.subarray(HASH_BYTES).toString('latin1');
+  const [word = '', category = '', ...more] = bytes.subarray(HASH_BYTES).toString('latin1').split(':');
+  const reason = SUPPRESSION_REASONS.find((one) => one === word);
   // Buffer passes over what is not base64url.
-  if (bytes.length < HASH_BYTES || bytes.toString('base64url') !== token || !CATEGORY.test(category)) {
+  const isWhole = bytes.toString('base64url') === token && more.length === 0;
+  if (reason === undefined || !isWhole || !CATEGORY.test(category)) {
     throw new CarillonError('PAGE_TOKEN_INVALID', 'the page token was not made by this service');
   }
-  return { addressHash: bytes.toString('hex', 0, HASH_BYTES), category };
+  return { addressHash: bytes.toString('hex', 0, HASH_BYTES), category, reason };
 }

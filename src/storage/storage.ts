@@ -12,7 +12,7 @@
  */
 import type { Attachment, Channel, Lane, Notification, RenderedContent, Status } from '../domain/notification.ts';
 import type { Receipt } from '../domain/receipt.ts';
-import type { Suppression } from '../domain/suppression.ts';
+import type { Suppression, SuppressionReason } from '../domain/suppression.ts';
 
 /** A new state for a row, written only if the stored version still is `from`. */
 export interface Change {
@@ -80,13 +80,29 @@ export interface ReceiptMark {
   readonly wakeAt?: number;
 }
 
-/** By the order of (addressHash, category), as a page token can hold it. */
+/** What a suppression is unique by. */
+export interface SuppressionKey {
+  readonly addressHash: string;
+  /** Empty: all of them. */
+  readonly category: string;
+  readonly reason: SuppressionReason;
+}
+
+/** By the order of their keys. */
 export interface SuppressionQuery {
   readonly tenant: string;
   readonly channel?: Channel;
   /** Only above this position: that of the last one of the page before. */
-  readonly after?: { readonly addressHash: string; readonly category: string };
+  readonly after?: SuppressionKey;
   readonly limit: number;
+}
+
+/** Those of one address and category. */
+export interface SuppressionMatch extends Omit<SuppressionKey, 'reason'> {
+  /** Not given: whatever their reason. */
+  readonly reason?: SuppressionReason;
+  /** Only those last said then or before. */
+  readonly until?: number;
 }
 
 export interface Storage extends AsyncDisposable {
@@ -148,13 +164,13 @@ export interface Storage extends AsyncDisposable {
   /** Deletes at most `limit` receipts, applied or not, that came before `receivedBefore`; answers how many. */
   deleteReceipts(receivedBefore: number, limit: number): Promise<number>;
 
-  /** Writes each suppression unless its address and category already have one, which then stays as it is. */
+  /** Writes each suppression unless there is one of its key; of that one then only `saidAt` moves on. */
   addSuppressions(suppressions: readonly Suppression[]): Promise<void>;
   /** All suppressions of these addresses, whatever their category, in any order. One query. */
   findSuppressions(addressHashes: readonly string[]): Promise<Suppression[]>;
   listSuppressions(query: SuppressionQuery): Promise<Suppression[]>;
-  /** Takes away the one of an address and category (not given: the one of all categories); false when there was none. */
-  removeSuppression(addressHash: string, category?: string): Promise<boolean>;
+  /** False when there was none. */
+  removeSuppressions(match: SuppressionMatch): Promise<boolean>;
 
   /** A secret that every process shares: the first caller's `candidate` stays for good. */
   sharedSecret(name: string, candidate: string): Promise<string>;

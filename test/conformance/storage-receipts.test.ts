@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import { systemRandom } from '../../src/domain/id.ts';
 import type { Receipt } from '../../src/domain/receipt.ts';
 import type { Suppression } from '../../src/domain/suppression.ts';
-import type { SuppressionQuery } from '../../src/storage/storage.ts';
+import type { SuppressionMatch, SuppressionQuery } from '../../src/storage/storage.ts';
 import { aFullReceipt, aReceipt, aSuppression, SAMPLE_TIME } from '../support/sample.ts';
 import { onEach, storageAdapters } from './adapters.ts';
 
@@ -182,6 +182,8 @@ onEach('storage, receipts', storageAdapters, (rig) => {
 onEach('storage, suppressions and secrets', storageAdapters, (rig) => {
   const hash = (digit: string): string => digit.repeat(64);
   const add = (...suppressions: Suppression[]): Promise<void> => rig.port.addSuppressions(suppressions);
+  const remove = (addressHash: string, match: Partial<SuppressionMatch> = {}): Promise<boolean> =>
+    rig.port.removeSuppressions({ addressHash, category: '', ...match });
 
   describe('addSuppressions and findSuppressions', () => {
     it('gives back what was added as it was, also after a new opening', async () => {
@@ -192,13 +194,21 @@ onEach('storage, suppressions and secrets', storageAdapters, (rig) => {
       expect(await rig.port.findSuppressions([hash('a'), hash('b')])).to.have.deep.members([full, plain]);
     });
 
-    it('keeps the first of an address and category, and writes the others of the call', async () => {
+    it('keeps the first of an address, category and reason, and writes the others of the call', async () => {
       const first = aSuppression();
       await add(first);
-      const repeat = aSuppression({ reason: 'manual', source: 'api', createdAt: 1 });
-      const other = aSuppression({ category: 'marketing' });
-      await add(repeat, other);
-      expect(await rig.port.findSuppressions([first.addressHash])).to.have.deep.members([first, other]);
+      const repeat = aSuppression({ source: 'api', createdAt: 1 });
+      const others = [aSuppression({ category: 'marketing' }), aSuppression({ reason: 'manual' })];
+      await add(repeat, ...others);
+      expect(await rig.port.findSuppressions([first.addressHash])).to.have.deep.members([first, ...others]);
+    });
+
+    it('moves the time at which it was said on, and never back', async () => {
+      const said = (saidAt: number): Suppression => aSuppression({ saidAt, createdAt: SAMPLE_TIME });
+      for (const time of [5, 9, 7]) await add(said(time));
+      await Promise.all([11, 12, 10].map((time) => add(said(time))));
+      await rig.reopen();
+      expect(await rig.port.findSuppressions([hash('a')])).to.deep.equal([said(12)]);
     });
 
     it('keeps one of many that are added at once, whole', async () => {
@@ -238,27 +248,55 @@ onEach('storage, suppressions and secrets', storageAdapters, (rig) => {
     });
   });
 
-  describe('removeSuppression', () => {
+  describe('removeSuppressions', () => {
+    it('takes away all of a category, or those of one reason that were said until a time', async () => {
+      const [bounce, stop, manual] = [
+        aSuppression(),
+        aSuppression({ reason: 'unsubscribed', saidAt: 5 }),
+        aSuppression({ reason: 'manual' }),
+      ];
+      await add(bounce, stop, manual);
+      expect(await remove(hash('a'), { reason: 'complaint' })).to.equal(false);
+      expect(await remove(hash('a'), { reason: 'unsubscribed', until: 4 })).to.equal(false);
+      expect(await rig.port.findSuppressions([hash('a')])).to.have.length(3);
+      expect(await remove(hash('a'), { reason: 'unsubscribed', until: 5 })).to.equal(true);
+      expect(await rig.port.findSuppressions([hash('a')])).to.have.deep.members([bounce, manual]);
+      expect(await remove(hash('a'))).to.equal(true);
+      expect(await rig.port.findSuppressions([hash('a')])).to.deep.equal([]);
+    });
+
+    it('is not lost on one that is said again meanwhile', async () => {
+      for (let round = 0; round < 10; round++) {
+        await add(aSuppression({ reason: 'unsubscribed', saidAt: 1 }));
+        await Promise.all([
+          remove(hash('a'), { reason: 'unsubscribed', until: 2 }),
+          add(aSuppression({ reason: 'unsubscribed', saidAt: 3 })),
+        ]);
+        expect(await rig.port.findSuppressions([hash('a')])).to.have.length(1);
+        await remove(hash('a'));
+      }
+    });
+
     it('takes away the one of all categories where none is given, and tells whether there was one', async () => {
       const [everything, marketing] = [aSuppression(), aSuppression({ category: 'marketing' })];
       await add(everything, marketing);
-      expect(await rig.port.removeSuppression(hash('a'))).to.equal(true);
-      expect(await rig.port.removeSuppression(hash('a'))).to.equal(false);
+      expect(await remove(hash('a'))).to.equal(true);
+      expect(await remove(hash('a'))).to.equal(false);
       expect(await rig.port.findSuppressions([hash('a')])).to.deep.equal([marketing]);
     });
 
     it('takes away the one of a category alone', async () => {
       const [everything, marketing] = [aSuppression(), aSuppression({ category: 'marketing' })];
       await add(everything, marketing, aSuppression({ addressHash: hash('b'), category: 'marketing' }));
-      expect(await rig.port.removeSuppression(hash('a'), 'news')).to.equal(false);
-      expect(await rig.port.removeSuppression(hash('a'), 'marketing')).to.equal(true);
+      expect(await remove(hash('a'), { category: 'news' })).to.equal(false);
+      expect(await remove(hash('a'), { category: 'marketing' })).to.equal(true);
       expect(await rig.port.findSuppressions([hash('a')])).to.deep.equal([everything]);
       expect(await rig.port.findSuppressions([hash('b')])).to.have.length(1);
     });
 
     it('lets the address be suppressed anew', async () => {
       await add(aSuppression());
-      await rig.port.removeSuppression(hash('a'));
+      await remove(hash('a'));
       const again = aSuppression({ reason: 'manual' });
       await add(again);
       expect(await rig.port.findSuppressions([hash('a')])).to.deep.equal([again]);
@@ -266,7 +304,7 @@ onEach('storage, suppressions and secrets', storageAdapters, (rig) => {
 
     it('tells one of twenty that remove it at once that it did', async () => {
       await add(aSuppression());
-      const racing = Array.from({ length: 20 }, () => rig.port.removeSuppression(hash('a')));
+      const racing = Array.from({ length: 20 }, () => remove(hash('a')));
       expect((await Promise.all(racing)).filter(Boolean)).to.have.length(1);
     });
   });
@@ -277,6 +315,7 @@ onEach('storage, suppressions and secrets', storageAdapters, (rig) => {
       aSuppression({ addressHash: hash('0') }),
       aSuppression({ addressHash: hash('1'), category: 'a' }),
       aSuppression({ addressHash: hash('3') }),
+      aSuppression({ addressHash: hash('3'), reason: 'manual' }),
       aSuppression({ addressHash: hash('3'), category: 'marketing' }),
       aSuppression({ addressHash: hash('3'), category: 'news' }),
       aSuppression({ addressHash: hash('4'), channel: 'sms' }),
@@ -295,7 +334,7 @@ onEach('storage, suppressions and secrets', storageAdapters, (rig) => {
       const found: Suppression[] = [];
       for (;;) {
         const last = found.at(-1);
-        const after = last && { addressHash: last.addressHash, category: last.category ?? '' };
+        const after = last && { addressHash: last.addressHash, category: last.category ?? '', reason: last.reason };
         const page = await rig.port.listSuppressions({ tenant: 'default', ...query, ...(after && { after }) });
         expect(page).to.have.length.at.most(query.limit);
         if (page.length === 0) return found;
@@ -303,7 +342,7 @@ onEach('storage, suppressions and secrets', storageAdapters, (rig) => {
       }
     }
 
-    it('answers those of the tenant by address and category', async () => {
+    it('answers those of the tenant by address, category and reason', async () => {
       expect(await rig.port.listSuppressions({ tenant: 'default', limit: 100 })).to.deep.equal(listed);
       expect(await rig.port.listSuppressions({ tenant: 'nobody', limit: 100 })).to.deep.equal([]);
     });
@@ -317,10 +356,10 @@ onEach('storage, suppressions and secrets', storageAdapters, (rig) => {
     }
 
     it('goes on from a position whose suppression was removed', async () => {
-      await rig.port.removeSuppression(hash('3'), 'marketing');
-      const after = { addressHash: hash('3'), category: 'marketing' };
+      await remove(hash('3'), { category: 'marketing' });
+      const after = { addressHash: hash('3'), category: 'marketing', reason: 'hard_bounce' } as const;
       const rest = await rig.port.listSuppressions({ tenant: 'default', after, limit: 100 });
-      expect(rest).to.deep.equal(listed.slice(4));
+      expect(rest).to.deep.equal(listed.slice(5));
     });
   });
 

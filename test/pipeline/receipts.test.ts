@@ -229,6 +229,124 @@ describe('a START after a STOP', () => {
   }
 });
 
+describe('STOP and START', () => {
+  const address = 'ana@example.com';
+  type Said = readonly [kind: ReceiptKind, at: number, more?: Partial<ProviderReceipt>];
+  /** Each as a callback of its own. */
+  async function standing(pipeline: Pipeline, row: Notification, ...said: readonly Said[]): Promise<string[]> {
+    for (const [kind, at, more] of said) {
+      await stateAfter(pipeline, row, told(row, kind, { eventId: `${kind} ${at}`, at, wholeChannel: true, ...more }));
+    }
+    return (await pipeline.suppressor.of('default', 'email', address)).map(({ reason }) => reason).toSorted();
+  }
+  const [then, later, latest] = [NOW - 2 * MINUTE, NOW - MINUTE, NOW];
+
+  for (const [what, said, expected] of [
+    [
+      'END by the later one',
+      [
+        ['unsubscribed', then],
+        ['resubscribed', later],
+      ],
+      [],
+    ],
+    [
+      'a START that comes late frees nothing',
+      [
+        ['unsubscribed', later],
+        ['resubscribed', then],
+      ],
+      ['unsubscribed'],
+    ],
+    [
+      'a STOP that comes late stops nothing',
+      [
+        ['resubscribed', later],
+        ['unsubscribed', then],
+      ],
+      [],
+    ],
+    [
+      'a STOP said anew outlives a START that came between',
+      [
+        ['unsubscribed', then],
+        ['unsubscribed', latest],
+        ['resubscribed', later],
+      ],
+      ['unsubscribed'],
+    ],
+    [
+      'a START leaves a dead address dead',
+      [
+        ['unsubscribed', then],
+        ['bounced', then, { hard: true }],
+        ['resubscribed', later],
+      ],
+      ['hard_bounce'],
+    ],
+    [
+      'a START leaves a complaint',
+      [
+        ['unsubscribed', then],
+        ['complained', then],
+        ['resubscribed', later],
+      ],
+      ['complaint'],
+    ],
+  ] as const satisfies readonly (readonly [string, readonly Said[], readonly string[]])[]) {
+    it(what, async () => {
+      await using pipeline = await openPipeline();
+      expect(await standing(pipeline, aSent(), ...said)).to.deep.equal(expected);
+    });
+  }
+
+  it('are weighed over all notifications to the address, also in one callback', async () => {
+    await using pipeline = await openPipeline();
+    const rows = [aSent(), aSent(), aSent()] as const;
+    await standing(pipeline, rows[0], ['unsubscribed', then]);
+    await pipeline.storage.insert(rows);
+    await pipeline.receipts.take('ses', [
+      told(rows[1], 'resubscribed', { eventId: 'a', at: later, wholeChannel: true }),
+      told(rows[2], 'unsubscribed', { eventId: 'b', at: latest, wholeChannel: true }),
+    ]);
+    await pipeline.receipts[Symbol.asyncDispose]();
+    expect(await pipeline.suppressor.of('default', 'email', address)).to.have.length(1);
+  });
+
+  it('say nothing of a block that somebody else has set', async () => {
+    await using pipeline = await openPipeline();
+    await pipeline.suppressor.add([{ tenant: 'default', channel: 'email', address, reason: 'manual', source: 'api' }]);
+    const said = [
+      ['unsubscribed', then],
+      ['resubscribed', later],
+    ] as const;
+    expect(await standing(pipeline, aSent(), ...said)).to.deep.equal(['manual']);
+  });
+
+  it('of one address say nothing of a copy', async () => {
+    await using pipeline = await openPipeline();
+    const said = [
+      ['unsubscribed', then],
+      ['resubscribed', later, { address: 'copy@example.com' }],
+    ] as const;
+    expect(await standing(pipeline, aSent(), ...said)).to.deep.equal(['unsubscribed']);
+  });
+});
+
+describe('a receipt that is replayed when its first time is long forgotten', () => {
+  it('does not bring a suppression back that was taken away', async () => {
+    await using pipeline = await openPipeline();
+    const row = aSent();
+    const bounce = told(row, 'bounced', { hard: true });
+    await stateAfter(pipeline, row, bounce);
+    await pipeline.suppressor.remove({ tenant: 'default', channel: 'email', address: 'ana@example.com' });
+    await pipeline.clock.advance(RECEIPT_LIFE + DAY);
+    await pipeline.receipts.sweep(10);
+    await stateAfter(pipeline, row, bounce);
+    expect(await pipeline.suppressor.of('default', 'email', 'ana@example.com')).to.deep.equal([]);
+  });
+});
+
 describe('an answer that says an address is dead', () => {
   const row = aNotification({
     spec: { channel: 'push', recipient: { devices: [{ kind: 'apns', token: 't', registeredAt: NOW }] } },

@@ -58,6 +58,18 @@ describe('a suppression', () => {
     expect(await suppressor.stops(push(clock.now() + MINUTE), ['t'])).to.deep.equal([undefined]);
   });
 
+  it('of a dead token ends also with a registration between its death and the day we heard of it', async () => {
+    await using pipeline = await openPipeline();
+    const { suppressor, clock } = pipeline;
+    const died = clock.now() - 10 * MINUTE;
+    const dead = bounce({ channel: 'push', address: 't', reason: 'invalid_token', source: 'apns', saidAt: died });
+    await suppressor.add([dead]);
+    const push = (registeredAt: number): NotificationSpec =>
+      specOf({ channel: 'push', recipient: { devices: [{ kind: 'apns', token: 't', registeredAt }] } });
+    expect(await suppressor.stops(push(died - 1), ['t'])).not.to.deep.equal([undefined]);
+    expect(await suppressor.stops(push(died + 1), ['t'])).to.deep.equal([undefined]);
+  });
+
   it('keeps no address', async () => {
     await using pipeline = await openPipeline();
     await pipeline.suppressor.add([bounce()]);
@@ -78,8 +90,10 @@ describe('a suppression', () => {
     await using pipeline = await openPipeline();
     const { suppressor } = pipeline;
     await suppressor.add([bounce()]);
-    expect(await suppressor.remove('default', 'email', 'ana@example.com')).to.equal(true);
-    expect(await suppressor.remove('default', 'email', 'ana@example.com')).to.equal(false);
+    expect(await suppressor.remove({ tenant: 'default', channel: 'email', address: 'ana@example.com' })).to.equal(true);
+    expect(await suppressor.remove({ tenant: 'default', channel: 'email', address: 'ana@example.com' })).to.equal(
+      false,
+    );
     expect(await suppressor.of('default', 'email', 'ana@example.com')).to.deep.equal([]);
   });
 

@@ -26,7 +26,9 @@ describe('PreferenceService', () => {
     const { storage } = pipeline;
     for (const tenant of [TENANT, 'bank']) {
       const left = await storage.listSuppressions({ tenant, limit: 1_000 });
-      await Promise.all(left.map(({ addressHash, category }) => storage.removeSuppression(addressHash, category)));
+      await Promise.all(
+        left.map(({ addressHash, category = '' }) => storage.removeSuppressions({ addressHash, category })),
+      );
     }
   });
 
@@ -93,15 +95,21 @@ describe('PreferenceService', () => {
     expect(await listed()).to.deep.equal([]);
   });
 
-  it('leaves one that is there as it is', async () => {
+  it('puts one beside those that stand for another reason, and leaves its own as it is', async () => {
     const { clock, suppressor } = pipeline;
     await suppressor.add([
       { tenant: TENANT, channel: 'email', address: ANA.address, reason: 'hard_bounce', source: 'ses' },
     ]);
     await clock.advance(1_000);
+    await client.addSuppression({ address: ANA, detail: 'first' });
     await client.addSuppression({ address: ANA, detail: 'again' });
     const found = await listed();
-    expect(found.map(({ reason, source }) => [reason, source])).to.deep.equal([[SuppressionReason.HARD_BOUNCE, 'ses']]);
+    expect(found.map(({ reason, source, detail }) => [reason, source, detail])).to.deep.equal([
+      [SuppressionReason.HARD_BOUNCE, 'ses', ''],
+      [SuppressionReason.MANUAL, 'api', 'first'],
+    ]);
+    await client.removeSuppression({ address: ANA });
+    expect(await listed()).to.deep.equal([]);
   });
 
   it('removes only the one with the category that was named', async () => {
@@ -175,7 +183,8 @@ describe('PreferenceService', () => {
     it('is refused with a token that is none of ours', async () => {
       const { nextPageToken } = await client.listSuppressions({ pageSize: 1 });
       const hash = Buffer.alloc(32);
-      const forged = (category: string): string => Buffer.concat([hash, Buffer.from(category)]).toString('base64url');
+      const forged = (category: string, reason = 'manual'): string =>
+        Buffer.concat([hash, Buffer.from(`${reason}:${category}`)]).toString('base64url');
       expect((await client.listSuppressions({ pageToken: forged('marketing') })).suppressions).not.to.equal(undefined);
       for (const pageToken of [
         'nonsense',
@@ -185,6 +194,8 @@ describe('PreferenceService', () => {
         forged('Marketing'),
         forged('1'),
         forged('a'.repeat(65)),
+        forged('marketing', 'because'),
+        forged('marketing:more'),
       ]) {
         const invalid = { code: 'InvalidArgument', reason: 'PAGE_TOKEN_INVALID' };
         expect(await failureOf(client.listSuppressions({ pageToken })), pageToken).to.include(invalid);

@@ -147,7 +147,7 @@ function gatedStorage(storage: Storage, gate: Gate): Storage {
     addSuppressions: (suppressions) => storage.addSuppressions(suppressions),
     findSuppressions: (hashes) => storage.findSuppressions(hashes),
     listSuppressions: (query) => storage.listSuppressions(query),
-    removeSuppression: (hash, category) => storage.removeSuppression(hash, category),
+    removeSuppressions: (match) => storage.removeSuppressions(match),
     sharedSecret: (name, candidate) => storage.sharedSecret(name, candidate),
     acquireLease: (name, holder, now, until) => storage.acquireLease(name, holder, now, until),
     releaseLease: (name, holder) => storage.releaseLease(name, holder),

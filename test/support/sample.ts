@@ -222,6 +222,7 @@ export function aSuppression(overrides: Partial<Suppression> = {}): Suppression 
     reason: 'hard_bounce',
     source: 'smtp',
     createdAt: SAMPLE_TIME,
+    saidAt: SAMPLE_TIME,
     ...overrides,
   };
 }

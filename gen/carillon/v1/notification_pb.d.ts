@@ -409,7 +409,7 @@ export declare type PushData = Message<"carillon.v1.PushData"> & {
   badge: string;
 
   /**
-   * Values for the app.
+   * Values for the app. Up to 256 KiB as JSON; the services take about 4 KB in all.
    *
    * @generated from field: google.protobuf.Struct data = 5;
    */
@@ -471,7 +471,7 @@ export declare type Content = Message<"carillon.v1.Content"> & {
   push?: PushData | undefined;
 
   /**
-   * Body of a webhook call. Default: an object of the notification's type, time and data.
+   * Body of a webhook call, up to 256 KiB as JSON. Default: an object of the notification's type, time and data.
    *
    * @generated from field: google.protobuf.Value webhook_body = 6;
    */

@@ -315,7 +315,8 @@ export declare const PreferenceService: GenService<{
     output: typeof ListSuppressionsResponseSchema;
   },
   /**
-   * Puts an address on the suppression list. One that is there already stays as it is.
+   * Puts an address on the suppression list, beside what stands against it for other reasons.
+   * One that this call put there before stays as it is.
    *
    * @generated from rpc carillon.v1.PreferenceService.AddSuppression
    */
@@ -325,7 +326,7 @@ export declare const PreferenceService: GenService<{
     output: typeof AddSuppressionResponseSchema;
   },
   /**
-   * Takes an address off the suppression list.
+   * Takes an address off the suppression list, whatever it stands there for.
    *
    * @generated from rpc carillon.v1.PreferenceService.RemoveSuppression
    */

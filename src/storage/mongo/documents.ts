@@ -15,6 +15,7 @@ import type {
   RenderedContent,
   Status,
 } from '../../domain/notification.ts';
+import type { SuppressionReason } from '../../domain/suppression.ts';
 import type { KeyRecord } from '../storage.ts';
 import { currentParts, parseSpec } from '../stored-row.ts';
 
@@ -81,14 +82,16 @@ export interface ReceiptDocument {
 }
 
 export interface SuppressionDocument {
-  /** Address and category: what it is unique by. */
+  /** Address, category and reason: what it is unique by. */
   _id: string;
   tenant: string;
   channel: Channel;
   address_hash: string;
   /** Empty for all of them. */
   category: string;
-  /** Suppression. */
+  reason: SuppressionReason;
+  said_at: number;
+  /** Suppression, with the `saidAt` of its first time. */
   body: string;
 }
 

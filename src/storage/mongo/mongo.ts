@@ -10,7 +10,7 @@ import type { Attachment, Lane, Notification } from '../../domain/notification.t
 import type { Receipt } from '../../domain/receipt.ts';
 import type { Suppression } from '../../domain/suppression.ts';
 import type { Change, Cleared, KeyRecord, ListQuery, Postponed, Storage } from '../storage.ts';
-import type { ReceiptMark, StoredReceipt, SuppressionQuery } from '../storage.ts';
+import type { ReceiptMark, StoredReceipt, SuppressionMatch, SuppressionQuery } from '../storage.ts';
 import { toAttachment } from './documents.ts';
 import type { AttachmentsDocument, Collections } from './documents.ts';
 import { isDuplicateKey, reachWithin } from './failure.ts';
@@ -116,8 +116,8 @@ async function createIndexes({ rows, keys, receipts, suppressions }: Collections
   await suppressions.createIndexes([
     { key: { address_hash: 1 } },
     // The two lists, each in the order of its index.
-    { key: { tenant: 1, address_hash: 1, category: 1 } },
-    { key: { tenant: 1, channel: 1, address_hash: 1, category: 1 } },
+    { key: { tenant: 1, address_hash: 1, category: 1, reason: 1 } },
+    { key: { tenant: 1, channel: 1, address_hash: 1, category: 1, reason: 1 } },
   ]);
 }
 
@@ -253,8 +253,8 @@ class MongoStorage implements Storage {
     return this.#suppressions.list(query);
   }
 
-  removeSuppression(addressHash: string, category?: string): Promise<boolean> {
-    return this.#suppressions.remove(addressHash, category);
+  removeSuppressions(match: SuppressionMatch): Promise<boolean> {
+    return this.#suppressions.remove(match);
   }
 
   sharedSecret(name: string, candidate: string): Promise<string> {

@@ -117,14 +117,16 @@ const MIGRATIONS: readonly string[] = [
   CREATE TABLE suppression (
     address_hash TEXT NOT NULL,
     category TEXT NOT NULL,
+    reason TEXT NOT NULL,
     tenant TEXT NOT NULL,
     channel TEXT NOT NULL,
+    said_at REAL NOT NULL,
     body TEXT NOT NULL,
-    PRIMARY KEY (address_hash, category)
+    PRIMARY KEY (address_hash, category, reason)
   ) STRICT, WITHOUT ROWID;
   -- One index for each way to list, in the order of the list.
-  CREATE INDEX suppression_by_tenant ON suppression (tenant, address_hash, category);
-  CREATE INDEX suppression_by_channel ON suppression (tenant, channel, address_hash, category);
+  CREATE INDEX suppression_by_tenant ON suppression (tenant, address_hash, category, reason);
+  CREATE INDEX suppression_by_channel ON suppression (tenant, channel, address_hash, category, reason);
 
   CREATE TABLE secret (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
   `,

@@ -6,7 +6,7 @@ import type { Receipt } from '../../domain/receipt.ts';
 import type { Suppression } from '../../domain/suppression.ts';
 import { CarillonError } from '../../errors.ts';
 import type { Change, Cleared, KeyRecord, ListQuery, Postponed, Storage } from '../storage.ts';
-import type { ReceiptMark, StoredReceipt, SuppressionQuery } from '../storage.ts';
+import type { ReceiptMark, StoredReceipt, SuppressionMatch, SuppressionQuery } from '../storage.ts';
 import { changed, type Session } from './database.ts';
 import { Receipts } from './receipts.ts';
 import { FINAL_STATUSES, insertValues, notificationOf, selectRows, stateText } from './rows.ts';
@@ -244,8 +244,8 @@ export class SqliteStorage implements Storage {
     return this.#suppressions.list(query);
   }
 
-  removeSuppression(addressHash: string, category?: string): Promise<boolean> {
-    return this.#suppressions.remove(addressHash, category);
+  removeSuppressions(match: SuppressionMatch): Promise<boolean> {
+    return this.#suppressions.remove(match);
   }
 
   async sharedSecret(name: string, candidate: string): Promise<string> {
