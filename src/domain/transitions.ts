@@ -105,6 +105,7 @@ function step(row: Notification, now: number, change: Step): Notification {
   const lease = change.to === 'processing' ? (change.lease ?? state.lease) : undefined;
   const enqueuedAt = change.to === 'queued' ? (change.enqueuedAt ?? state.enqueuedAt) : undefined;
   const attempt = change.attempt ?? state.attempt;
+  const run = change.run ?? state.run;
   const transition: Transition = {
     version,
     at: now,
@@ -124,14 +125,14 @@ function step(row: Notification, now: number, change: Step): Notification {
     dueAt: change.dueAt ?? state.dueAt,
     ...(enqueuedAt !== undefined && { enqueuedAt }),
     ...(change.to === 'pending' && change.naked && { naked: true }),
-    run: change.run ?? state.run,
+    run,
     attempt,
     starts: change.starts ?? 0,
     ...(heldSince !== undefined && { heldSince }),
     cancelRequested: change.cancelRequested ?? state.cancelRequested,
     ...(lease && { lease }),
     targets: change.targets ?? state.targets,
-    attempts: trimAttempts(change.attempts ?? state.attempts, change.run ?? state.run),
+    attempts: trimAttempts(change.attempts ?? state.attempts, run),
     receipts,
     history: trimHistory([...state.history, transition], state.published),
     updatedAt: now,
