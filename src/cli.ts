@@ -1,16 +1,17 @@
 #!/usr/bin/env node
 /** `carillon serve | doctor | send | watch | outbox`. All but `serve` and `doctor` are clients of a running service. */
 import { Command } from 'commander';
-import { outbox, send, watch } from './cli/client.ts';
+import { DEFAULT_SERVER, outbox, send, watch } from './cli/client.ts';
 import { doctor } from './cli/doctor.ts';
 import { serve } from './cli/serve.ts';
+import { VERSION } from './version.ts';
 
 const collect = (value: string, before: readonly string[]): string[] => [...before, value];
 
 function clientCommand(name: string, description: string): Command {
   return new Command(name)
     .description(description)
-    .option('--server <url>', 'where the service listens for HTTP', 'http://127.0.0.1:8080')
+    .option('--server <url>', 'where the service listens for HTTP', DEFAULT_SERVER)
     .option('--key <key>', 'API key, where the service asks for one');
 }
 
@@ -21,15 +22,14 @@ function configuredCommand(name: string, description: string): Command {
     .option('--set <key=value>', 'one configuration value, such as server.grpc_address=127.0.0.1:50052', collect, []);
 }
 
-const program = new Command('carillon').description(
-  'A notification service: accepts, stores, delivers, retries, watches.',
-);
+const program = new Command('carillon')
+  .description('A notification service: accepts, stores, delivers, retries, watches.')
+  .version(VERSION);
 
 program.addCommand(
   configuredCommand('serve', 'run the service; without configuration it keeps everything in data/carillon.db')
     .option('--role <roles>', 'api, worker, scheduler or several of them, separated by commas')
     .action(serve),
-  { isDefault: true },
 );
 program.addCommand(
   configuredCommand('doctor', 'ask every configured provider whether its credentials are good; sends nothing').action(
@@ -65,4 +65,10 @@ program.addCommand(
     .action(outbox),
 );
 
-await program.parseAsync();
+// Whoever reads has seen enough, as behind `| head`.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
+// Without a command it serves; a default command would take a mistyped one for an argument of its own.
+await program.parseAsync(process.argv.length > 2 ? process.argv : [...process.argv, 'serve']);

@@ -54,6 +54,8 @@ export interface Events {
   /** Somebody called that is not the provider, or not now. Nothing was changed. */
   callbackRefused(provider: string, why: string): void;
   callbackFailed(provider: string, error: unknown): void;
+  /** A worker went away between claim and settle: whether the message left is unknown. */
+  workerLost(spec: NotificationSpec, state: NotificationState): void;
   /** A step of the delivery of one notification threw what nobody expected. */
   deliveryFailed(id: string, error: unknown): void;
   /** A hint that cannot be read was dropped; its row brings itself back. */
@@ -118,6 +120,11 @@ export function createEvents(log: Log, now: () => number = Date.now): Events {
       ),
     callbackFailed: (provider, error) =>
       log.error({ event: 'callback_failed', provider, err: describeError(error) }, 'a callback could not be taken'),
+    workerLost: (spec, state) =>
+      log.warn(
+        { event: 'worker_lost', ...about(spec), ...where(state) },
+        'a worker went away while it sent: the outcome is unknown',
+      ),
     deliveryFailed: (id, error) =>
       log.error({ event: 'delivery_failed', id, err: describeError(error) }, 'a delivery broke off'),
     invalidJob: (error) =>

@@ -55,6 +55,8 @@ export function openLog(options: LogOptions, destination: DestinationStream = pi
       base: { pid: process.pid },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
+      // What `describeError` made; pino's own would call each of them an Object.
+      serializers: { err: (described: unknown) => described },
       redact: { paths: [...PRIVATE, ...PRIVATE.map((name) => `*.${name}`)], censor: '[redacted]' },
     },
     options.format === 'json' ? destination : { write: (line) => destination.write(prettyLine(line)) },

@@ -16,6 +16,8 @@ import {
 import type { Notification, NotificationEvent, RecipientSchema } from '../../gen/carillon/v1/notification_pb.js';
 import { NotificationService } from '../../gen/carillon/v1/notification_service_pb.js';
 
+export const DEFAULT_SERVER = 'http://127.0.0.1:8080';
+
 interface ClientFlags {
   readonly server: string;
   readonly key?: string;
@@ -78,7 +80,9 @@ export async function send(type: string, flags: SendFlags): Promise<void> {
     });
     for (const n of notifications) print(`${n.id}  ${Channel[n.channel]}  ${told(n.status, n.reason)}`);
     print(`group ${groupId}`);
-    print(`follow it: npx carillon watch --group ${groupId} --after ${watchToken}`);
+    const place = flags.server === DEFAULT_SERVER ? '' : ` --server ${flags.server}`;
+    const key = flags.key === undefined ? '' : ' --key …';
+    print(`follow it: npx carillon watch --group ${groupId} --after ${watchToken}${place}${key}`);
   });
 }
 
@@ -119,7 +123,9 @@ export async function watch(flags: WatchFlags): Promise<void> {
 export async function outbox(flags: OutboxFlags): Promise<void> {
   await withClient(flags, async (client) => {
     const filter = { status: Status.SENT };
-    const { notifications } = await client.listNotifications({ filter, pageSize: Number(flags.limit) });
+    const pageSize = Number(flags.limit);
+    if (!Number.isInteger(pageSize) || pageSize < 1 || pageSize > 100) throw new UsageError('--limit is from 1 to 100');
+    const { notifications } = await client.listNotifications({ filter, pageSize });
     const kept = notifications.filter((n) => n.targets.some((target) => target.provider === 'capture'));
     if (kept.length === 0 && !flags.json) process.stderr.write('the outbox is empty\n');
     for (const n of kept) print(flags.json ? JSON.stringify(toJson(NotificationSchema, n)) : letter(n));
@@ -179,8 +185,10 @@ async function withClient(
     if (key) request.header.set('authorization', `Bearer ${key}`);
     return next(request);
   };
-  const transport = createConnectTransport({ baseUrl: server, httpVersion: '1.1', interceptors: [authorize] });
   try {
+    if (!/^https?:\/\//.test(server) || !URL.canParse(server))
+      throw new UsageError(`--server ${server} is no http address`);
+    const transport = createConnectTransport({ baseUrl: server, httpVersion: '1.1', interceptors: [authorize] });
     await run(createClient(NotificationService, transport), interrupted.signal);
   } catch (thrown) {
     if (interrupted.signal.aborted) return;

@@ -21,6 +21,8 @@ export async function serve(flags: ConfigFlags): Promise<void> {
     }),
   );
   stopping.abort();
+  // An orchestrator may say it again; a second Ctrl-C does not wait.
+  process.on('SIGTERM', () => {});
   const before = performance.now();
   carillon.events.shutdownStarted(signal ?? '');
   await carillon[Symbol.asyncDispose]();
@@ -38,13 +40,20 @@ async function start(flags: ConfigFlags): Promise<{ carillon: Carillon; config: 
   }
 }
 
-function tellStarted({ addresses, events }: Carillon, { roles, backend }: Config): void {
+/** As it comes: one process, no keys, no TLS, and mail that goes nowhere. */
+function isFirstDay({ backend, roles, auth, server, routes }: Config): boolean {
+  const isWhole = backend.kind !== 'cluster' && roles.includes('api') && roles.includes('worker');
+  const isOpen = auth.keys.length === 0 && server.tls === undefined;
+  return isWhole && isOpen && routes.email.every(({ provider }) => provider === 'capture');
+}
+
+function tellStarted({ addresses, events }: Carillon, config: Config): void {
+  const { roles, backend } = config;
   const at = ({ host, port }: { readonly host: string; readonly port: number }): string => `${host}:${port}`;
   const grpc = at(addresses.grpc);
   const http = at(addresses.http);
   events.started({ version: VERSION, roles, backend: backend.kind, grpc, http });
-  if (backend.kind === 'cluster') return;
-  process.stdout.write(nextSteps(grpc, http));
+  if (isFirstDay(config)) process.stdout.write(nextSteps(grpc, http));
 }
 
 const SAMPLE = {

@@ -97,9 +97,12 @@ function checkStrings(spec: KeySpec, value: unknown, given: unknown, text: boole
   if (!Array.isArray(value) || !value.every((v) => typeof v === 'string')) {
     return wrongKind(spec, given, 'a list of texts', text);
   }
-  if (new Set(value).size < value.length) return new Fault('names something twice');
+  // By their places, as an entry may be a secret that slipped in here.
+  const unknown = value.findIndex((element) => spec.words?.includes(element) === false);
+  if (unknown >= 0) return new Fault(`entry ${unknown + 1} must be one of ${spec.words?.join(', ')}`);
+  const repeated = value.findIndex((element, index) => value.indexOf(element) < index);
+  if (repeated >= 0) return new Fault(`entry ${repeated + 1} stands there before`);
   for (const element of value) {
-    if (spec.words && !spec.words.includes(element)) return notAWord(spec);
     const fault = badFormat(spec, element);
     if (fault) return fault;
   }

@@ -50,6 +50,12 @@ interface Running extends AttemptPlan {
   readonly ended: Promise<void>;
 }
 
+/** Why a call was broken off; its code stands in the attempt. */
+const broken = (code: 'shutdown' | 'attempt_deadline', message: string): Error =>
+  Object.assign(new Error(message), { code });
+const stopping = (): Error => broken('shutdown', 'the process is stopping');
+const overdue = (): Error => broken('attempt_deadline', 'the time for all providers of an attempt was over');
+
 export class Attempter {
   readonly #options: AttempterOptions;
   /** Settles that could not be written yet. While there are any, nothing is to be claimed. */
@@ -60,7 +66,7 @@ export class Attempter {
 
   constructor(options: AttempterOptions) {
     this.#options = options;
-    options.signal.addEventListener('abort', () => this.#attempts.forEach((attempt) => attempt.abort()), {
+    options.signal.addEventListener('abort', () => this.#attempts.forEach((attempt) => attempt.abort(stopping())), {
       once: true,
     });
   }
@@ -83,10 +89,10 @@ export class Attempter {
     const ended = Promise.withResolvers<void>();
     // The claim may have taken long: whatever is left of the lease, the calls end before it does.
     const left = (claimed.state.lease?.until ?? 0) - SKEW - clock.now();
-    const timer = setTimeout(() => attempt.abort(), Math.max(0, Math.min(attemptDeadline, left)));
+    const timer = setTimeout(() => attempt.abort(overdue()), Math.max(0, Math.min(attemptDeadline, left)));
     this.#attempts.add(attempt);
     // While the claim was written, the process may have lost its patience.
-    if (this.#options.signal.aborted) attempt.abort();
+    if (this.#options.signal.aborted) attempt.abort(stopping());
     try {
       return await this.#rounds(claimed, { ...plan, signal: attempt.signal, ended: ended.promise });
     } finally {

@@ -143,7 +143,10 @@ export class Scheduler implements AsyncDisposable {
       return after ? [{ before, after }] : [];
     });
     const written = await this.#writeAll(writes);
-    for (const { after } of written) events.settled(after.spec, after.state);
+    for (const { after } of written) {
+      events.workerLost(after.spec, after.state);
+      events.settled(after.spec, after.state);
+    }
     // One that came while the row was held may prove that the call was taken.
     if (written.length > 0) this.#options.receipts.applyTo(written.map(({ after }) => after.spec.id));
   }

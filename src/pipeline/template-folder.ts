@@ -72,6 +72,17 @@ async function listEntries(folder: string): Promise<Entry[]> {
   );
 }
 
+async function rootEntries(root: string, faults: Faults): Promise<Entry[]> {
+  try {
+    return await listEntries(root);
+  } catch (thrown) {
+    const code: unknown = thrown instanceof Error && 'code' in thrown ? thrown.code : undefined;
+    if (typeof code !== 'string') throw thrown;
+    faults.add(root, `cannot be read (${code}); templates.directory says where the templates are`);
+    return [];
+  }
+}
+
 async function readFolder(root: string, path: string, faults: Faults): Promise<Folder> {
   const files = new Map<string, string>();
   for (const { name, isFolder, size } of await listEntries(join(root, path))) {
@@ -89,11 +100,10 @@ async function readFolder(root: string, path: string, faults: Faults): Promise<F
   return { path, name: path.slice(path.lastIndexOf('/') + 1), files };
 }
 
-/** @throws Error from the file system when the folder itself cannot be read. */
 export async function readTree(root: string, faults: Faults): Promise<TemplateTree> {
   const templates: Folder[] = [];
   const designs: Folder[] = [];
-  for (const { name, isFolder } of await listEntries(root)) {
+  for (const { name, isFolder } of await rootEntries(root, faults)) {
     if (isFolder && name === DESIGNS) {
       for (const design of await listEntries(join(root, DESIGNS))) {
         const path = `${DESIGNS}/${design.name}`;

@@ -1,9 +1,10 @@
 import { expect } from 'chai';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { DatabaseSync } from 'node:sqlite';
 import type { Worker } from 'node:worker_threads';
 import { CarillonError, type ErrorReason } from '../../src/errors.ts';
@@ -23,6 +24,7 @@ import {
 
 const LANE = { channel: 'email', priority: 'normal' } as const;
 const CHILD = join(import.meta.dirname, 'fixtures', 'sqlite-child.ts');
+const PING_CHILD = join(import.meta.dirname, 'fixtures', 'sqlite-ping.ts');
 
 async function expectReason(reason: ErrorReason, call: PromiseLike<unknown>): Promise<CarillonError> {
   try {
@@ -228,6 +230,27 @@ describe('the SQLite store', () => {
     const { storage } = await open();
     expect((await storage.find(ids)).map(({ spec }) => spec.id)).to.have.members(ids);
     expect(await storage.list({ tenant: 'default', limit: 100 })).to.have.length(ids.length);
+  });
+
+  it('is not ready while nothing can be written, and is again when it can', async function () {
+    if (spawnSync('prlimit', ['--version']).status !== 0) return void this.skip();
+    const child = spawn(process.execPath, [PING_CHILD, place.path], { stdio: ['pipe', 'pipe', 'inherit'] });
+    children.push(child);
+    const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+    const ask = async (): Promise<string> => {
+      child.stdin.write('\n');
+      return String((await lines.next()).value);
+    };
+    // Of every file the first byte already lies beyond the limit, as on a full disk.
+    const limit = (bytes: string): void =>
+      void expect(spawnSync('prlimit', ['--pid', String(child.pid), `--fsize=${bytes}:`]).status).to.equal(0);
+    expect(await ask()).to.equal('done done');
+    limit('0');
+    expect(await ask()).to.equal('STORE_UNAVAILABLE STORE_UNAVAILABLE');
+    limit('unlimited');
+    expect(await ask()).to.equal('done done');
+    child.stdin.end();
+    await once(child, 'close');
   });
 
   it('refuses every call once the writer thread is dead', async () => {

@@ -56,7 +56,10 @@ async function openSns(settings: SnsSettings, context: OpenContext): Promise<Pro
       return outcomeOf(aws, await aws.call((options) => client.send(command, options), call.signal));
     },
     async check(signal) {
-      return aws.checkOf(await aws.call((options) => client.send(new GetSMSAttributesCommand({}), options), signal));
+      const result = await aws.call((options) => client.send(new GetSMSAttributesCommand({}), options), signal);
+      // The library takes any 200 for an answer with nothing set.
+      const isForeign = result.kind === 'answered' && !result.answer.body.includes('<GetSMSAttributesResponse');
+      return isForeign ? { ok: false, detail: 'the answer cannot be read' } : aws.checkOf(result);
     },
     async [Symbol.asyncDispose]() {
       client.destroy();

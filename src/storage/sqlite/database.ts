@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { CarillonError, type ErrorReason } from '../../errors.ts';
+import { CarillonError, isUnavailable, type ErrorReason } from '../../errors.ts';
 import { migrate } from './schema.ts';
 import { type Row, Statements, type Values } from './statements.ts';
 import type { Step, StepResult } from './writer.ts';
@@ -14,7 +14,7 @@ export interface Session {
   write(steps: readonly Step[]): Promise<readonly StepResult[]>;
   /** Sees every write that resolved before. */
   read(sql: string, values?: Values): readonly Row[];
-  /** Resolves when the writer thread answers. */
+  /** Resolves when the writer thread answers and, after a write that failed, another one has not. */
   ping(): Promise<void>;
 }
 
@@ -27,6 +27,9 @@ export interface DatabaseOptions {
 /** SQLite's result codes for mistakes of our own: ERROR, TOOBIG, CONSTRAINT, MISMATCH, MISUSE, RANGE. */
 const OUR_FAULT = new Set([1, 18, 19, 20, 21, 25]);
 const SQLITE_BUSY = 5;
+/** Always changes something. */
+const PROBE = `
+  INSERT INTO meta (name, value) VALUES ('probed_at', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`;
 
 export class Database implements AsyncDisposable {
   readonly #reader: DatabaseSync;
@@ -49,9 +52,11 @@ export class Database implements AsyncDisposable {
       return new Database(reader, writer, opening.move());
     } catch (thrown) {
       if (thrown instanceof CarillonError) throw thrown;
-      throw new CarillonError('STORE_UNAVAILABLE', 'the database cannot be opened', { cause: thrown });
+      throw new CarillonError('STORE_UNAVAILABLE', `the database ${options.path} cannot be opened`, { cause: thrown });
     }
   }
+
+  #canWrite = true;
 
   private constructor(reader: DatabaseSync, writer: WriterThread, owned: AsyncDisposableStack) {
     this.#reader = reader;
@@ -68,9 +73,13 @@ export class Database implements AsyncDisposable {
   session(reason: ErrorReason): Session {
     const write = async (steps: readonly Step[]): Promise<readonly StepResult[]> => {
       try {
-        return await this.#writer.run(steps);
+        const results = await this.#writer.run(steps);
+        if (results.some(({ changes }) => changes.some((count) => count > 0))) this.#canWrite = true;
+        return results;
       } catch (thrown) {
-        throw failed(reason, thrown);
+        const error = failed(reason, thrown);
+        if (isUnavailable(error)) this.#canWrite = false;
+        throw error;
       }
     };
     const read = (sql: string, values: Values = []): readonly Row[] => {
@@ -83,7 +92,8 @@ export class Database implements AsyncDisposable {
       }
     };
     const ping = async (): Promise<void> => {
-      await write([{ sql: 'SELECT 1', rows: [[]] }]);
+      // A full disk still reads. Writing costs a flush, so it is tried only where the last write has failed.
+      await write([this.#canWrite ? { sql: 'SELECT 1', rows: [[]] } : { sql: PROBE, rows: [[String(Date.now())]] }]);
     };
     return { write, read, ping };
   }
