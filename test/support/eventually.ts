@@ -1,10 +1,16 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
+/**
+ * Waits that only guard against a hang end by then: long enough for a machine that is many times slower than usual, and
+ * within the time that mocha gives a test, so that what was waited for is told.
+ */
+export const HANG_MS = 50_000;
+
 /** Asks again and again until the answer is not undefined or false; fails when that takes longer than the deadline. */
 export async function eventually<T>(
   what: string,
   ask: () => T | Promise<T>,
-  deadlineMs = 8_000,
+  deadlineMs = HANG_MS,
 ): Promise<Exclude<T, undefined | false>> {
   const end = Date.now() + deadlineMs;
   for (;;) {

@@ -20,7 +20,7 @@ import {
 import { NotificationService, type SendNotificationResponse } from '../../gen/carillon/v1/notification_service_pb.js';
 import { loadConfig } from '../../src/config.ts';
 import { startCarillon, type StartOptions } from '../../src/main.ts';
-import { eventually } from './eventually.ts';
+import { eventually, HANG_MS } from './eventually.ts';
 import type { PairStore } from './pairs.ts';
 import { type RecordedLine, recordEvents } from './record-events.ts';
 
@@ -130,7 +130,7 @@ export class TestCarillon implements AsyncDisposable {
 
   /** The events after a token, up to the first one that `isLast` accepts. */
   async eventsAfter(afterToken: string, isLast: (event: NotificationEvent) => boolean): Promise<NotificationEvent[]> {
-    const stop = AbortSignal.timeout(8_000);
+    const stop = AbortSignal.timeout(HANG_MS);
     const events: NotificationEvent[] = [];
     for await (const { event } of this.client.watchNotifications({ afterToken }, { signal: stop })) {
       if (!event) continue;
