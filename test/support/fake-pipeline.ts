@@ -47,8 +47,8 @@ export async function openPipeline(faults: PipelineFaults = {}, maxOutbox: numbe
   const store = opening.use(await openSqlite({ path: ':memory:' }));
   const clock = new ManualClock();
   const { events, lines } = recordEvents(() => clock.now());
-  const storage = withFaults(store.storage, faults.storage ?? NO_FAULT);
-  const feed = withFaults(store.feed, faults.feed ?? NO_FAULT);
+  const storage = withFaults(clock.waitingFor(store.storage), faults.storage ?? NO_FAULT);
+  const feed = withFaults(clock.waitingFor(store.feed), faults.feed ?? NO_FAULT);
   const queue = new FakeQueue();
   const publisher = opening.use(new Publisher({ feed, storage, clock, events }));
   const rows = new Rows(storage, publisher);
