@@ -6,11 +6,13 @@ import { onlyId, TestCarillon } from '../support/start-carillon.ts';
 import { freePort } from '../support/child-server.ts';
 import { type StartedSmtp, startSmtp } from '../support/start-smtp.ts';
 import { mail, quickRetries, realMail, RECIPIENT } from './samples.ts';
+import { MovableClock, queueBy } from './scaled-time.ts';
 import { attemptsOf, DOWN, type Sendgrid, startSendgrid, TAKEN } from './vendors.ts';
 
 const FIRST_SENDGRID = 'notifications.email.providers=sendgrid,smtp';
-/** Long enough for a test to send within it. */
-const OPEN_SECONDS = 2;
+/** As long as no test takes: the clock is moved past it. */
+const OPEN_SECONDS = 60;
+const OPEN_MS = OPEN_SECONDS * 1_000;
 
 const circuit = (failures: number): string[] => [
   `notifications.circuit.failures=${failures}`,
@@ -21,6 +23,7 @@ const circuit = (failures: number): string[] => [
 /** SendGrid first, with a mail relay behind it. */
 export function failOver(rig: PairRig): void {
   let smtp: StartedSmtp;
+  const clock = new MovableClock();
 
   before(async () => {
     smtp = rig.owned.use(await startSmtp());
@@ -28,7 +31,7 @@ export function failOver(rig: PairRig): void {
 
   async function start(sendgrid: Sendgrid, ...more: readonly string[]): Promise<TestCarillon> {
     const set = [...quickRetries, ...realMail(smtp), ...sendgrid.settings, FIRST_SENDGRID, ...more];
-    return TestCarillon.start({ store: await rig.store(), set });
+    return TestCarillon.start({ store: await rig.store(), set, clock, decorate: queueBy(clock) });
   }
 
   const mailsTo = (email: string): number => smtp.mails.filter(({ to }) => to.includes(email)).length;
@@ -53,6 +56,7 @@ export function failOver(rig: PairRig): void {
     expect(mailsTo('d@example.com')).to.equal(1);
 
     sendgrid.react = () => TAKEN;
+    clock.moveOn(OPEN_MS);
     await eventually('sendgrid is used again', async () => {
       const again = await carillon.until(await carillon.sendOne(mail()), Status.SENT);
       return again.targets[0]?.provider === 'sendgrid';
@@ -79,12 +83,13 @@ export function failOver(rig: PairRig): void {
   it('a 429 with Retry-After makes its notification wait, costs no attempt, and others go on with the next', async () => {
     const sendgrid = await startSendgrid(rig.owned);
     let refused = 0;
-    sendgrid.react = () => ((refused += 1) === 1 ? { status: 429, headers: { 'retry-after': '2' } } : TAKEN);
+    sendgrid.react = () => ((refused += 1) === 1 ? { status: 429, headers: { 'retry-after': '60' } } : TAKEN);
     await using carillon = await start(sendgrid);
     const id = await carillon.sendOne(to('f@example.com'));
     await carillon.untilPending(id, Reason.RATE_LIMITED);
     const other = await carillon.until(await carillon.sendOne(mail()), Status.SENT);
     expect(attemptsOf(other)).to.deep.equal(['1 smtp SENT, not sendgrid: RATE_LIMITED']);
+    clock.moveOn(60_000);
     const sent = await carillon.until(id, Status.SENT);
     expect(attemptsOf(sent)).to.deep.equal(['1 sendgrid RATE_LIMITED', '1 sendgrid SENT']);
     expect(mailsTo('f@example.com')).to.equal(0);
@@ -111,7 +116,9 @@ export function routeDown(rig: PairRig): void {
       await startSmtp({ onConnect: () => (closed ? { code: 421, text: '4.3.2 closing' } : undefined) }),
     );
     const set = [...realMail(smtp), ...sendgrid.settings, FIRST_SENDGRID, ...circuit(1)];
-    await using carillon = await TestCarillon.start({ store: await rig.store(), set });
+    const clock = new MovableClock();
+    const options = { set, clock, decorate: queueBy(clock) };
+    await using carillon = await TestCarillon.start({ store: await rig.store(), ...options });
     const first = await carillon.sendOne(mail());
     const failed = await carillon.untilPending(first, Reason.RETRYING);
     expect(attemptsOf(failed)).to.deep.equal(['1 sendgrid TEMPORARY_FAILURE', '1 smtp TEMPORARY_FAILURE']);
@@ -122,6 +129,7 @@ export function routeDown(rig: PairRig): void {
     expect(held.attempts).to.deep.equal([]);
     sendgrid.react = () => TAKEN;
     closed = false;
+    clock.moveOn(OPEN_MS);
     const sent = await carillon.until(id, Status.SENT);
     expect(sent.attempts.map(({ number, results }) => [number, results[0]?.outcome])).to.deep.equal([
       [1, Outcome.SENT],
