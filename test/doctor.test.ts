@@ -82,8 +82,7 @@ describe('the doctor', () => {
   });
 });
 
-describe('carillon doctor', function () {
-  this.timeout(30_000);
+describe('carillon doctor', () => {
   let folder = '';
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'carillon-doctor-'));

@@ -100,7 +100,7 @@ function sqlite<Port>(pick: (store: SqliteStore) => Port, options: Omit<SqliteOp
   return {
     name: 'SQLite',
     missing: undefined,
-    startDeadlineMs: 10_000,
+    startDeadlineMs: 60_000,
     async start() {
       const directory = await mkdtemp(join(tmpdir(), 'carillon-sqlite-'));
       return {
@@ -147,7 +147,7 @@ function jetStream<Port>(pick: (opened: JetStream) => Port, options: JetStreamSe
   return {
     name: 'JetStream',
     missing: natsMissing(),
-    startDeadlineMs: 20_000,
+    startDeadlineMs: 60_000,
     async start() {
       const server = await startNats({ config: natsAccounts() });
       const accounts = new Map<string, string>();

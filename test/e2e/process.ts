@@ -21,10 +21,11 @@ const run = promisify(execFile);
 const ROOT = join(import.meta.dirname, '..', '..');
 const CLI = join(ROOT, 'src', 'cli.ts');
 const SERVICE = 'carillon.v1.NotificationService';
+/** A start of the program is a second of work. */
+const SEVERAL_STARTS_MS = 120_000;
 
 export function stopping(rig: PairRig): void {
-  it('ends what is being sent, gives back the rest, tells watchers, and a new start goes on', async function () {
-    this.timeout(20_000);
+  it('ends what is being sent, gives back the rest, tells watchers, and a new start goes on', async () => {
     const playbook = new Playbook('sms');
     const stopsTaking = Promise.withResolvers<void>();
     const options = {
@@ -72,8 +73,7 @@ export function localWebhooks(rig: PairRig): void {
 }
 
 export function tools(rig: PairRig): void {
-  it('buf curl lists the service and sends through reflection', async function () {
-    this.timeout(20_000);
+  it('buf curl lists the service and sends through reflection', async () => {
     await using carillon = await TestCarillon.start({ store: await rig.store() });
     const buf = (...args: string[]) =>
       run(join(ROOT, 'node_modules', '.bin', 'buf'), [
@@ -116,7 +116,7 @@ export function oneFile(rig: PairRig): void {
 
 export function commandLine(rig: PairRig): void {
   it('serves, sends, watches and shows the outbox, and ends well on SIGTERM', async function () {
-    this.timeout(30_000);
+    this.timeout(SEVERAL_STARTS_MS);
     const served = serve(await rig.store());
     try {
       const { http } = await startedLine(served);
@@ -144,7 +144,7 @@ export function commandLine(rig: PairRig): void {
   });
 
   it('sends a subject as the title of a push, and shows it in the outbox', async function () {
-    this.timeout(30_000);
+    this.timeout(SEVERAL_STARTS_MS);
     await using service = await TestCarillon.start({ store: await rig.store() });
     const server = ['--server', service.httpUrl];
     const args = ['note', '--channel', 'push', '--to', 'a-token', '--text', 'hi', '--subject', 'Your order', ...server];
@@ -153,8 +153,7 @@ export function commandLine(rig: PairRig): void {
     expect(await carillon('outbox', ...server)).to.contain('Your order');
   });
 
-  it('tells an error of the service with its code, and ends with 1', async function () {
-    this.timeout(20_000);
+  it('tells an error of the service with its code, and ends with 1', async () => {
     await using service = await TestCarillon.start({ store: await rig.store() });
     const args = ['send', 'note', '--text', 'hi', '--subject', 'hi', '--to', 'nobody', '--server', service.httpUrl];
     const { code, stderr } = await ended(spawn(process.execPath, [CLI, ...args]));

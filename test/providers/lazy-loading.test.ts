@@ -22,8 +22,7 @@ function vapidKeys(): readonly string[] {
   ];
 }
 
-describe('a start', function () {
-  this.timeout(30_000);
+describe('a start', () => {
   let folder = '';
   before(() => {
     folder = mkdtempSync(join(tmpdir(), 'carillon-lazy-'));

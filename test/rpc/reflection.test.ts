@@ -129,9 +129,7 @@ function inOrder(files: readonly FileDescriptorProto[]): FileDescriptorProto[] {
   return [...ordered];
 }
 
-describe('tools without a schema', function () {
-  this.timeout(30_000);
-
+describe('tools without a schema', () => {
   async function isThere(command: string, args: readonly string[]): Promise<boolean> {
     return run(command, args).then(
       () => true,

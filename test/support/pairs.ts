@@ -33,8 +33,6 @@ export interface ClusterRig extends PairRig {
 
 export type PairName = 'sqlite+sqlite' | 'mongo+jetstream';
 
-const CLOSING_MS = 30_000;
-
 /** By what each is about. */
 export type Suites<Rig extends PairRig> = Readonly<Record<string, (rig: Rig) => void>>;
 
@@ -72,10 +70,7 @@ function describeEach<Rig extends PairRig>(suites: Suites<Rig>, rigOf: (owned: A
     describe(title, () => {
       const owned = new AsyncDisposableStack();
       suite(rigOf(owned));
-      after('close', function () {
-        this.timeout(CLOSING_MS);
-        return owned.disposeAsync();
-      });
+      after('close', () => owned.disposeAsync());
     });
   }
 }

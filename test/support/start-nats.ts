@@ -22,7 +22,7 @@ export interface StartNatsOptions {
   readonly config?: string;
 }
 
-const START_DEADLINE_MS = 10_000;
+const START_DEADLINE_MS = 30_000;
 
 function natsProgram(): string | undefined {
   const gopath = process.env['GOPATH'];
