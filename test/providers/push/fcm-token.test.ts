@@ -151,7 +151,7 @@ describe('fcm without an access token has sent nothing', () => {
       await using rig = await open(
         () => reaction,
         () => ACCEPTED,
-        { settings: { timeout: 0.3 } },
+        { settings: { timeout: reaction === 'hang' ? 0.3 : 20 } },
       );
       const result = await send(rig.provider);
       expect(result, JSON.stringify(result)).to.include({
@@ -201,7 +201,7 @@ describe('fcm without an access token has sent nothing', () => {
   });
 
   it('when the provider is disposed meanwhile', async () => {
-    await using rig = await open(() => 'hang', undefined, { settings: { timeout: 5 } });
+    await using rig = await open(() => 'hang', undefined, { settings: { timeout: 20 } });
     const running = send(rig.provider);
     await rig.server.arrived(1);
     await rig.provider[Symbol.asyncDispose]();

@@ -165,7 +165,7 @@ describe('web_push reads the status of an answer', () => {
 
   it('goes by the status when the answer never ends', async () => {
     await using server = await startHttp(() => ({ status: 201, body: 'x', unfinished: true }));
-    await using provider = await open({ timeout: 0.2 });
+    await using provider = await open({ timeout: 1 });
     expect((await provider.send(push(subscription(server.url)), call())).outcome).to.equal('sent');
   });
 });

@@ -161,7 +161,7 @@ describe('webhook reads the status of an answer', () => {
 
   it('goes by the status when the time is over inside the answer', async () => {
     await using server = await startHttp(() => ({ status: 200, body: 'x', unfinished: true }));
-    await using provider = await open({ timeout: 0.2 });
+    await using provider = await open({ timeout: 1 });
     expect((await provider.send(webhook(server.url), call())).outcome).to.equal('sent');
   });
 
