@@ -31,7 +31,7 @@ export interface PointsOutcome extends Outcome {
 /** More calls than any plan leads to. */
 const MAX_CALLS = 100;
 /** After the last event of a notification, how long its last calls may take; real milliseconds. */
-const AFTER_THE_END = 400;
+const AFTER_THE_END = 3_000;
 const LIFE_DEADLINE = 30_000;
 const POLL = 10;
 
@@ -83,7 +83,7 @@ class Life {
     sends.push(sending);
     const deadline = Date.now() + LIFE_DEADLINE;
     while (process.running && !this.#isOver(ids) && Date.now() < deadline) await delay(POLL);
-    if (process.running) await Promise.race([process.ended, delay(AFTER_THE_END)]);
+    if (process.running) await Promise.race([process.ended, delay(AFTER_THE_END, undefined, { ref: false })]);
     const died = !process.running;
     await slot.end();
     return died ? lastWords(process) : undefined;

@@ -17,6 +17,8 @@ export type CarillonClient = Client<typeof NotificationService>;
 const CHILD = join(import.meta.dirname, 'child.ts');
 const START_DEADLINE = 30_000;
 const MAX_STARTS = 20;
+/** Between the kill of a process and the news of its end. */
+const END_DEADLINE = 10_000;
 /** Longer than `server.shutdown_deadline_seconds`. */
 const STOP_DEADLINE = 35_000;
 /** Compiled sources are kept between starts: a start costs half the time. */
@@ -89,7 +91,7 @@ export class ServiceProcess {
 
   /** Node tells of the broken connection of a killed process before it tells of its end. */
   async isEnding(): Promise<boolean> {
-    await Promise.race([this.ended, delay(1_000)]);
+    await Promise.race([this.ended, delay(END_DEADLINE, undefined, { ref: false })]);
     return !this.running;
   }
 

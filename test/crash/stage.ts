@@ -23,7 +23,7 @@ export const FACTOR = 20;
 const PAGE = 100;
 /** How long the service may take to bring everything to its end once nothing kills it any more. */
 const END_DEADLINE = 120_000;
-const CLEAN_DEADLINE = 30_000;
+const CLEAN_DEADLINE = 60_000;
 
 export interface Outcome extends Verdict {
   readonly accepted: number;
