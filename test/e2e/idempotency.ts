@@ -23,8 +23,8 @@ export function sendingManyTimes(rig: PairRig): void {
   const idsOf = (response: SendNotificationResponse): string[] => response.notifications.map(({ id }) => id);
   const callsFor = (id: string | undefined) => provider.calls.filter(({ message }) => message.notificationId === id);
   const accepted = (result: SendResult | undefined): SendNotificationResponse => {
-    if (result?.result.case !== 'accepted') throw new Error(`expected an accepted item, not ${result?.result.case}`);
-    return result.result.value;
+    if (result?.result.case === 'accepted') return result.result.value;
+    throw new Error(`expected an accepted item, not ${result?.result.value?.reason ?? 'nothing'}`);
   };
   const refused = (result: SendResult | undefined) => {
     if (result?.result.case !== 'error') throw new Error(`expected a refused item, not ${result?.result.case}`);

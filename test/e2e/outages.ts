@@ -25,7 +25,7 @@ export function storeAway(rig: ClusterRig): void {
   before(async () => {
     store = await rig.store();
     const decorate = through(...playbook.providers);
-    carillon = rig.owned.use(await TestCarillon.start({ store, set: quickRetries, decorate }));
+    carillon = rig.owned.use(await TestCarillon.start({ store, set: quickRetries, decorate, impatient: true }));
   });
 
   afterEach(() => store.mongo.mode('pass'));

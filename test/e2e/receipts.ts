@@ -330,7 +330,8 @@ export function receiptsInACluster(rig: ClusterRig): void {
   it('a report that comes while the store is away is answered 503, and taken when it comes again', async () => {
     const sendgrid = await startSendgrid(rig.owned);
     const store = await rig.store();
-    await using carillon = await TestCarillon.start({ store, set: [...quickRetries, ...sendgrid.settings] });
+    const set = [...quickRetries, ...sendgrid.settings];
+    await using carillon = await TestCarillon.start({ store, set, impatient: true });
     const id = await carillon.sendOne(mail());
     await carillon.until(id, Status.SENT);
     const delivered = { event: 'delivered', carillon_id: id, sg_event_id: `delivered-${id}` };

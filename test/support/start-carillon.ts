@@ -18,7 +18,7 @@ import {
   Status,
 } from '../../gen/carillon/v1/notification_pb.js';
 import { NotificationService, type SendNotificationResponse } from '../../gen/carillon/v1/notification_service_pb.js';
-import { loadConfig } from '../../src/config.ts';
+import { type BackendConfig, loadConfig } from '../../src/config.ts';
 import { startCarillon, type StartOptions } from '../../src/main.ts';
 import { eventually, HANG_MS } from './eventually.ts';
 import type { PairStore } from './pairs.ts';
@@ -32,6 +32,8 @@ export interface TestCarillonOptions extends Omit<StartOptions, 'events'> {
   readonly store: PairStore;
   /** More settings, as `key=value`. */
   readonly set?: readonly string[];
+  /** With the time-outs for the store that are served, for tests that take it away. Default: a slow one is waited for. */
+  readonly impatient?: boolean;
 }
 
 const TEMPLATES = join(import.meta.dirname, '..', '..', 'templates');
@@ -48,7 +50,7 @@ export class TestCarillon implements AsyncDisposable {
   readonly #clients: AsyncDisposableStack;
   #stopped: Promise<void> | undefined;
 
-  static async start({ store, set = [], ...options }: TestCarillonOptions): Promise<TestCarillon> {
+  static async start({ store, set = [], impatient = false, ...options }: TestCarillonOptions): Promise<TestCarillon> {
     const settings = [
       'server.grpc_address=127.0.0.1:0',
       'server.http_address=127.0.0.1:0',
@@ -58,7 +60,9 @@ export class TestCarillon implements AsyncDisposable {
       ...set,
     ];
     const { events, lines } = recordEvents();
-    const carillon = await startCarillon(loadConfig({ set: settings }, {}, tmpdir()), { ...options, events });
+    const config = loadConfig({ set: settings }, {}, tmpdir());
+    const backend = impatient ? config.backend : patient(config.backend);
+    const carillon = await startCarillon({ ...config, backend }, { ...options, events });
     return new TestCarillon(carillon, lines);
   }
 
@@ -150,6 +154,14 @@ export class TestCarillon implements AsyncDisposable {
     await this.#clients.disposeAsync();
     await this.stop();
   }
+}
+
+/** A busy machine's store must not be taken for one that is away. */
+function patient(backend: BackendConfig): BackendConfig {
+  if (backend.kind !== 'cluster') return backend;
+  // Not in the configuration, as nobody else has a reason to change it.
+  const patience = { timeoutMs: HANG_MS, serverSelectionTimeoutMs: HANG_MS };
+  return { ...backend, mongo: { ...backend.mongo, ...patience } };
 }
 
 export function onlyId({ notifications }: SendNotificationResponse): string {
