@@ -2,9 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 /**
  * Waits that only guard against a hang end by then: long enough for a machine that is many times slower than usual, and
- * within the time that mocha gives a test, so that what was waited for is told.
+ * shorter than the second chances of the service, from 30 s on, which would make good what a test is to find.
  */
-export const HANG_MS = 50_000;
+export const HANG_MS = 25_000;
 
 /** Asks again and again until the answer is not undefined or false; fails when that takes longer than the deadline. */
 export async function eventually<T>(
