@@ -61,10 +61,14 @@ export function times(rig: PairRig): void {
   });
 
   it('what would expire before its next attempt is cancelled instead of tried too late', async () => {
-    const id = await carillon.sendOne(sms({ expiresAt: in_(20 * SECOND) }));
+    const expiresAt = in_(20 * SECOND);
+    const id = await carillon.sendOne(sms({ expiresAt }));
     const cancelled = await carillon.until(id, Status.CANCELLED);
     expect(cancelled.reason).to.equal(Reason.EXPIRED);
     expect(cancelled.attempts).to.have.length(1);
+    expect(cancelled.updatedAt ? timestampMs(cancelled.updatedAt) : Infinity, 'at once').to.be.below(
+      timestampMs(expiresAt),
+    );
     expect(provider.calls.filter(({ message }) => message.notificationId === id)).to.have.length(1);
   });
 }
