@@ -14,8 +14,8 @@ import { natsMissing, startNats } from '../support/start-nats.ts';
 
 /** Jobs a lane takes in the tests of the queue. */
 export const MAX_PER_LANE = 20;
-/** After which JetStream hands out a job again that its process left unanswered, milliseconds. */
-const ACK_WAIT_MS = 1_000;
+/** After which JetStream hands out a job again that its process left unanswered, milliseconds: a standstill is shorter. */
+const ACK_WAIT_MS = 2_000;
 /** How long the feed of `shortFeedAdapters` keeps an event, milliseconds. */
 export const SHORT_RETENTION_MS = 1_500;
 

@@ -18,7 +18,7 @@ import type { NatsServer } from '../support/start-nats.ts';
 import { startTcpProxy } from '../support/tcp-proxy.ts';
 
 const LANE: Lane = { channel: 'email', priority: 'high' };
-const ACK_WAIT_MS = 1_000;
+const ACK_WAIT_MS = 1_500;
 const hint = (version = 1): Hint => aHint({ lane: LANE, version });
 
 describe('queue on JetStream', () => {
