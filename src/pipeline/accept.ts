@@ -10,7 +10,7 @@ import type { Channel, Notification, NotificationSpec, Reason, Status } from '..
 import { encodeToken } from '../domain/token.ts';
 import { begin } from '../domain/transitions.ts';
 import type { Beginning } from '../domain/transitions.ts';
-import { CarillonError } from '../errors.ts';
+import { CarillonError, isUnavailable } from '../errors.ts';
 import type { Events } from '../events.ts';
 import type { Feed } from '../feed/feed.ts';
 import type { KeyRecord, Storage } from '../storage/storage.ts';
@@ -115,7 +115,8 @@ export class Acceptor {
     try {
       return await this.#draft(send);
     } catch (thrown) {
-      const standing = await this.#standing(send);
+      // A store that is away need not be asked again.
+      const standing = isUnavailable(thrown) ? undefined : await this.#standing(send);
       if (standing) return standing;
       throw thrown;
     }

@@ -124,9 +124,8 @@ export function commandLine(rig: PairRig): void {
       const data = JSON.stringify({ reset_url: 'https://shop.example/reset/1' });
       const args = ['password_reset', '--to', 'ada@example.com', '--data', data];
       const sent = await carillon('send', ...args, ...server);
-      const [, group = ''] = /^group (\S+)$/m.exec(sent) ?? [];
-      const [, token = ''] = /--after (\S+)$/m.exec(sent) ?? [];
-      const watch = spawn(process.execPath, [CLI, 'watch', '--json', '--group', group, '--after', token, ...server]);
+      const [, follow = ''] = /^follow it: npx carillon (.+)$/m.exec(sent) ?? [];
+      const watch = spawn(process.execPath, [CLI, ...follow.split(' '), '--json']);
       const statuses: unknown[] = [];
       for await (const line of createInterface({ input: watch.stdout })) {
         const { status } = JSON.parse(line) as { status: unknown };

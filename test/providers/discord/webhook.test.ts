@@ -120,7 +120,7 @@ describe('discord calls nothing but webhooks of Discord', () => {
   ]) {
     it(`refuses ${JSON.stringify(to)} without a call`, async () => {
       const { result, paths } = await sentTo(to);
-      expect(result).to.deep.equal({ outcome: 'invalid_recipient', code: 'not_a_discord_webhook' });
+      expect(result).to.deep.equal({ outcome: 'invalid_recipient', code: 'not_a_discord_webhook', notAsked: true });
       expect(paths).to.be.empty;
     });
   }
@@ -136,7 +136,7 @@ describe('discord takes no more than 2,000 characters', () => {
 
   it('refuses one more without a call', async () => {
     const { result, paths } = await sentTo(URL_OF_WEBHOOK, 'a'.repeat(2_001));
-    expect(result).to.deep.equal({ outcome: 'permanent_failure', code: 'too_long' });
+    expect(result).to.deep.equal({ outcome: 'permanent_failure', code: 'too_long', notAsked: true });
     expect(paths).to.be.empty;
   });
 });

@@ -110,7 +110,7 @@ it('apns does not ask about a token that cannot be one', async () => {
   await using provider = await open(server);
   for (const token of ['..', '', 'a/b', '\ud800', 'xyz']) {
     const result = await provider.send(push({ kind: 'apns', token }), call());
-    expect(result).to.deep.equal({ outcome: 'invalid_recipient', code: 'BadDeviceToken' });
+    expect(result).to.deep.equal({ outcome: 'invalid_recipient', code: 'BadDeviceToken', notAsked: true });
   }
   expect(server.requests).to.be.empty;
 });
