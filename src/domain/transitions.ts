@@ -4,7 +4,7 @@
  * that `NEXT` does not allow throws: it is a fault of the program and can never be written.
  */
 import { MINUTE } from './clock.ts';
-import { MAX_ATTEMPTS_KEPT, MAX_HISTORY_KEPT, MAX_RECEIPTS_KEPT, openTargets } from './notification.ts';
+import { MAX_ATTEMPTS_KEPT, MAX_HISTORY_KEPT, MAX_RECEIPTS_KEPT, isFinal, openTargets } from './notification.ts';
 import type {
   Attempt,
   CancelledReason,
@@ -95,6 +95,10 @@ function trimAttempts(attempts: readonly Attempt[], run: number): readonly Attem
   return [...attempts.slice(0, -MAX_ATTEMPTS_KEPT).filter(isBinding), ...attempts.slice(-MAX_ATTEMPTS_KEPT)];
 }
 
+/** Retention counts from the last change of a final row's status: an open a month later would put it off again and again. */
+const changedAt = ({ status, updatedAt }: NotificationState, to: Status, now: number): number =>
+  isFinal(status) && to === status ? updatedAt : now;
+
 function step(row: Notification, now: number, change: Step): Notification {
   const { spec, state } = row;
   if (!NEXT[state.status].includes(change.to)) {
@@ -135,7 +139,7 @@ function step(row: Notification, now: number, change: Step): Notification {
     attempts: trimAttempts(change.attempts ?? state.attempts, run),
     receipts,
     history: trimHistory([...state.history, transition], state.published),
-    updatedAt: now,
+    updatedAt: changedAt(state, change.to, now),
   };
   // The event of this very step is not published yet, so the row never sleeps longer than that may take.
   const wakeAt = Math.min(needAt(next) ?? Infinity, now + OUTBOX_GRACE);

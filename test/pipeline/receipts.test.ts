@@ -66,6 +66,16 @@ describe('a receipt', () => {
     expect(state.version).to.equal(row.state.version);
   });
 
+  it('of an open does not put off the day on which the content is erased', async () => {
+    await using pipeline = await openPipeline();
+    const row = aSent();
+    const arrived = await stateAfter(pipeline, row, told(row, 'delivered'));
+    await pipeline.clock.advance(DAY);
+    const opened = await stateAfter(pipeline, row, told(row, 'opened', { at: NOW + DAY }));
+    expect(opened.receipts).to.have.length(2);
+    expect(opened.updatedAt).to.equal(arrived.updatedAt);
+  });
+
   it('is applied once, however often it comes', async () => {
     await using pipeline = await openPipeline();
     const row = aSent();

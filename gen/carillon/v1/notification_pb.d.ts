@@ -1146,7 +1146,7 @@ export declare type Notification = Message<"carillon.v1.Notification"> & {
   createdAt?: Timestamp | undefined;
 
   /**
-   * When it last changed.
+   * When it last changed; once it has ended, when its status last did.
    *
    * @generated from field: google.protobuf.Timestamp updated_at = 19;
    */
