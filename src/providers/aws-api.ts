@@ -7,9 +7,7 @@ import { HttpApi, singleValue, type Answered, type HttpApiOptions, type Unanswer
 import type { HttpRequest } from './http-call.ts';
 import type { Check, SendResult } from './provider.ts';
 import { redactor } from './redact.ts';
-import { httpSettings, neededText, text, type SettingsOf } from './settings.ts';
-
-const { baseUrl: _, ...http } = httpSettings('');
+import { HTTP_SETTINGS, neededText, text, type SettingsOf } from './settings.ts';
 
 export const AWS_SETTINGS = {
   region: neededText('Region, such as eu-west-1.'),
@@ -21,7 +19,7 @@ export const AWS_SETTINGS = {
   baseUrl: text("Where its API is; a path is kept in front of every call. Empty: the region's own.", {
     format: 'http-url',
   }),
-  ...http,
+  ...HTTP_SETTINGS,
 };
 type AwsSettings = SettingsOf<typeof AWS_SETTINGS>;
 

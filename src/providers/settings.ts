@@ -107,9 +107,14 @@ export const texts = (doc: string, rules: TextRules = {}): Setting<readonly stri
 });
 
 /** What every provider has that speaks HTTP. */
-export const httpSettings = (baseUrl: string) => ({
-  baseUrl: url('Where its API is; a path is kept in front of every call.', baseUrl),
+export const HTTP_SETTINGS = {
   timeout: seconds('One call ends within this time.', 10, [0.1, 300]),
   maxConcurrent: whole('Calls at the same time in this process.', 50, [1, 10_000]),
   caFile: text('Authorities, PEM, to check its certificate against. Empty: those of the system.', { format: 'file' }),
+};
+
+/** Those of a provider whose service has one address for everybody. */
+export const httpSettings = (baseUrl: string) => ({
+  baseUrl: url('Where its API is; a path is kept in front of every call.', baseUrl),
+  ...HTTP_SETTINGS,
 });

@@ -10,7 +10,7 @@ import { USER_AGENT } from '../http-api.ts';
 import { HttpPool } from '../http-pool.ts';
 import type { Provider, PushMessage, SendResult } from '../provider.ts';
 import { capabilitiesOf, redactor } from '../redact.ts';
-import { httpSettings, neededText, seconds, texts, type SettingsOf } from '../settings.ts';
+import { HTTP_SETTINGS, neededText, seconds, texts, type SettingsOf } from '../settings.ts';
 import { AddressRefused, createAddressGuard, isPublicAddress, type AddressGuard } from '../ssrf.ts';
 import { outcomeOf, refusedAddress } from './web-push-outcome.ts';
 
@@ -29,8 +29,6 @@ const URGENCY = { urgent: 'high', high: 'high', normal: 'normal', low: 'low' } a
   string
 >;
 
-const { baseUrl: _, ...http } = httpSettings('');
-
 const SETTINGS = {
   subject: neededText('Whom a push service may write to about your messages: a mailto: or https: URL.'),
   publicKey: neededText('The public VAPID key, base64url: the one that browsers subscribe with.'),
@@ -45,7 +43,7 @@ const SETTINGS = {
       'also be called without TLS.',
     { format: 'host-or-range' },
   ),
-  ...http,
+  ...HTTP_SETTINGS,
 };
 
 type Library = Pick<typeof WebPush, 'encrypt'>;

@@ -11,10 +11,8 @@ import { field, listOf, numberOf, textOf } from '../json.ts';
 import { parseJson } from '../parse-json.ts';
 import type { CallbackRequest, CallbackResult, Provider, SendResult, SmsMessage } from '../provider.ts';
 import { capabilitiesOf } from '../redact.ts';
-import { httpSettings, neededText, text, texts, type SettingsOf } from '../settings.ts';
+import { HTTP_SETTINGS, neededText, text, texts, type SettingsOf } from '../settings.ts';
 import { signatureHeaders, signingKey } from '../webhook/signature.ts';
-
-const { baseUrl: _, ...http } = httpSettings('');
 
 const SETTINGS = {
   url: neededText('Where each message is POSTed.', { format: 'http-url' }),
@@ -23,7 +21,7 @@ const SETTINGS = {
     { secret: true, format: 'webhook-secret' },
   ),
   from: text('Sender. Empty: notifications.default_sms_sender.'),
-  ...http,
+  ...HTTP_SETTINGS,
 };
 
 export const custom = defineProvider({

@@ -8,14 +8,14 @@ import type { Call, Provider, SendResult, WebhookMessage } from '../provider.ts'
 import { capabilitiesOf, redactor } from '../redact.ts';
 import { isHeaderName, isReservedWebhookHeader } from '../reserved-headers.ts';
 import { retryAfterMs } from '../retry-after.ts';
-import { seconds, texts, whole, type SettingsOf } from '../settings.ts';
+import { HTTP_SETTINGS, seconds, texts, type SettingsOf } from '../settings.ts';
 import { Slots } from '../slots.ts';
 import { AddressRefused, createAddressGuard, type AddressGuard } from '../ssrf.ts';
 import { signatureHeaders, signingKey } from './signature.ts';
 
 const SETTINGS = {
   timeout: seconds('One call ends within this time.', 30, [0.1, 300]),
-  maxConcurrent: whole('Calls at the same time in this process.', 50, [1, 10_000]),
+  maxConcurrent: HTTP_SETTINGS.maxConcurrent,
   secrets: texts(
     'Keys that sign each call (Standard Webhooks), such as whsec_ and base64; one signature for each, so that a key can ' +
       'be changed without a gap. None: calls are not signed.',
