@@ -28,7 +28,8 @@ export function composeForm(message: EmailMessage, options: FormOptions): FormDa
   form.append('subject', oneLine(subject));
   if (text !== undefined) form.append('text', text);
   if (html !== undefined) form.append('html', html);
-  for (const [name, value] of headersOf(message)) form.append(`h:${name}`, value);
+  const headers = { ...callerHeaders(message), ...importanceHeaders(message) };
+  for (const [name, value] of Object.entries(headers)) form.append(`h:${name}`, value);
   if (replyTo !== undefined) form.append('h:Reply-To', mailbox(replyTo));
   form.append(`v:${ID_VARIABLE}`, message.notificationId);
   form.append('o:tracking-opens', options.trackOpens ? 'yes' : 'no');
@@ -43,12 +44,6 @@ export function composeForm(message: EmailMessage, options: FormOptions): FormDa
 function mailbox({ email, name = '' }: EmailAddress): string {
   const words = oneLine(name);
   return words === '' ? email : `"${words.replaceAll(/["\\]/g, '\\$&')}" <${email}>`;
-}
-
-/** X-Mailgun- headers of a caller would change the options and the variable of this very form. */
-function headersOf(message: EmailMessage): readonly (readonly [string, string])[] {
-  const given = Object.entries(callerHeaders(message)).filter(([name]) => !/^x-mailgun-/i.test(name));
-  return [...given, ...Object.entries(importanceHeaders(message))];
 }
 
 /** How long Mailgun may go on trying, as in `1h30m`; undefined leaves that to the domain's own setting. */

@@ -57,14 +57,16 @@ function asciiAddress(email: string): string {
 }
 
 function headersOf(message: EmailMessage): MessageHeader[] {
-  const given = Object.entries(callerHeaders(message)).filter(
-    ([name]) => name.toLowerCase() !== ID_HEADER.toLowerCase(),
-  );
-  const important = Object.entries(importanceHeaders(message));
-  return [...given, [ID_HEADER, message.notificationId] as const, ...important].map(
-    // What can stand as it is must: a link to unsubscribe by would not work coded (RFC 8058).
-    ([name, value]) => ({ Name: name, Value: isPlainText(value) ? value : encodeWord(value, 'Q', WORD_LENGTH) }),
-  );
+  const headers = {
+    ...callerHeaders(message),
+    [ID_HEADER]: message.notificationId,
+    ...importanceHeaders(message),
+  };
+  // What can stand as it is must: a link to unsubscribe by would not work coded (RFC 8058).
+  return Object.entries(headers).map(([name, value]) => ({
+    Name: name,
+    Value: isPlainText(value) ? value : encodeWord(value, 'Q', WORD_LENGTH),
+  }));
 }
 
 function attachment(file: Attachment): SesAttachment {
