@@ -2,11 +2,11 @@
  * What SES and SNS have in common. AWS's library signs, writes and reads; beneath it every exchange goes through HttpApi,
  * whose result is kept beside the library's own error: that error cannot tell whether a request went out.
  */
+import type { Clock } from '../domain/clock.ts';
 import { faultOf } from './fault.ts';
-import { HttpApi, singleValue, type Answered, type HttpApiOptions, type Unanswered } from './http-api.ts';
+import { HttpApi, singleValue, withoutSecrets, type Answered, type Unanswered } from './http-api.ts';
 import type { HttpRequest } from './http-call.ts';
 import type { Check, SendResult } from './provider.ts';
-import { redactor } from './redact.ts';
 import { HTTP_SETTINGS, neededText, text, type SettingsOf } from './settings.ts';
 
 export const AWS_SETTINGS = {
@@ -103,7 +103,7 @@ export class AwsApi implements AsyncDisposable {
   readonly #exchanges = new WeakMap<AbortSignal, Promise<Answered | Unanswered>>();
 
   /** @param host what stands before the region in the service's host name */
-  constructor(host: string, settings: AwsSettings, clock: HttpApiOptions['clock']) {
+  constructor(host: string, settings: AwsSettings, clock: Clock) {
     const { region, secretAccessKey, sessionToken } = settings;
     const domain = region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com';
     this.#settings = settings;
@@ -178,8 +178,7 @@ export class AwsApi implements AsyncDisposable {
   async #cleanAnswer(request: LibraryRequest, signal: AbortSignal): Promise<Answered | Unanswered> {
     const { method, headers, body } = request;
     const answer = await this.http.call({ method, path: urlOf(request), headers, ...bodyOf(body) }, signal);
-    if (answer.kind === 'unanswered') return answer;
-    return { ...answer, body: redactor([headers['x-amz-security-token']])(answer.body) };
+    return answer.kind === 'unanswered' ? answer : withoutSecrets(answer, [headers['x-amz-security-token']]);
   }
 
   /** The library looks for credentials without regard to the signal. From the request on the exchange ends with it. */

@@ -68,7 +68,8 @@ export class HttpApi implements AsyncDisposable {
 
   /** Never rejects. */
   async call(request: ApiRequest, signal: AbortSignal): Promise<Answered | Unanswered> {
-    const result = await this.raw({ ...request, url: this.urlOf(request.path) }, signal);
+    const sent = { 'user-agent': USER_AGENT, ...request.headers };
+    const result = await this.#pool.call({ ...request, url: this.urlOf(request.path), headers: sent }, signal);
     if (result.kind !== 'answered') return { kind: 'unanswered', result: this.unanswered(result) };
     const { status, headers, body } = result;
     return {
@@ -79,15 +80,6 @@ export class HttpApi implements AsyncDisposable {
       json: parseJson(body),
       retryAfter: retryAfterMs(singleValue(headers['retry-after']), this.#clock.now()),
     };
-  }
-
-  /** The exchange itself, for a library that brings its own request. Never rejects. */
-  async raw(
-    request: Omit<HttpRequest, 'headers'> & { readonly headers?: Readonly<Record<string, string>> },
-    signal: AbortSignal,
-  ): Promise<HttpResult> {
-    const headers = { 'user-agent': USER_AGENT, ...request.headers };
-    return await this.#pool.call({ ...request, headers }, signal);
   }
 
   urlOf(path: string | URL): URL {
@@ -163,6 +155,12 @@ export class HttpApi implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#pool[Symbol.asyncDispose]();
   }
+}
+
+/** An answer without the credentials of its one call, which are not known before, such as a token that a library makes. */
+export function withoutSecrets(answer: Answered, secrets: readonly (string | undefined)[]): Answered {
+  const body = redactor(secrets)(answer.body);
+  return body === answer.body ? answer : { ...answer, body, json: parseJson(body) };
 }
 
 export function singleValue(value: string | readonly string[] | undefined): string | undefined {

@@ -51,25 +51,24 @@ function openDiscord(settings: SettingsOf<typeof SETTINGS>, { name, clock }: Ope
         },
         call.signal,
       );
-      return answer.kind === 'answered' ? outcomeOf(api, answer, redactor([to, token])) : answer.result;
+      if (answer.kind === 'unanswered') return answer.result;
+      return outcomeOf(api, { ...answer, body: redactor([to, token])(answer.body) });
     },
     [Symbol.asyncDispose]: () => api[Symbol.asyncDispose](),
   };
 }
 
-/** @param redact takes the URL and its token out of what is told */
-function outcomeOf(api: HttpApi, answer: Answered, redact: (text: string) => string): SendResult {
-  const { status, json } = answer;
-  const body = redact(answer.body);
+function outcomeOf(api: HttpApi, answer: Answered): SendResult {
+  const { status, json, body } = answer;
   const messageId = textOf(json, 'id');
   if (status >= 200 && status < 300) {
-    if (messageId === undefined) return api.unreadable({ ...answer, body });
+    if (messageId === undefined) return api.unreadable(answer);
     return { outcome: 'sent', code: String(status), messageId };
   }
   // 0 is Discord's code for having none.
   const code = numberOf(json, 'code') || undefined;
   if (DEAD.includes(code)) return { outcome: 'invalid_recipient', ...api.told(code, body), suppress: 'invalid_token' };
-  const result = api.outcomeOf(answer, code, body);
+  const result = api.outcomeOf(answer, code);
   return result.outcome === 'rate_limited' ? { ...result, ...limitOf(json) } : result;
 }
 

@@ -4,14 +4,9 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { ApnsClient, Notification } from 'apns2';
-import type { Clock } from '../../domain/clock.ts';
-import { singleValue, type Answered, type HttpApi, type Unanswered } from '../http-api.ts';
-import type { HttpResult } from '../http-call.ts';
+import { withoutSecrets, type Answered, type HttpApi, type Unanswered } from '../http-api.ts';
 import { textOf } from '../json.ts';
-import { parseJson } from '../parse-json.ts';
 import type { Call } from '../provider.ts';
-import { redactor } from '../redact.ts';
-import { retryAfterMs } from '../retry-after.ts';
 
 /** Sends one notification, with the call's key as its `apns-id`. Never rejects while the key can sign. */
 export type Post = (notification: Notification, call: Call) => Promise<Answered | Unanswered>;
@@ -43,7 +38,7 @@ const told = (statusCode: number, body: unknown): ToldAnswer => ({
 });
 
 /** Takes the place of the client's connection; from then on the client must not be used but through what is returned. */
-export async function connectThrough(api: HttpApi, client: ApnsClient, clock: Clock): Promise<Post> {
+export async function connectThrough(api: HttpApi, client: ApnsClient): Promise<Post> {
   // apns2 hands its connection a request, without what was handed to itself.
   const exchanges = new AsyncLocalStorage<Exchange>();
   let newest: string | undefined;
@@ -53,13 +48,11 @@ export async function connectThrough(api: HttpApi, client: ApnsClient, clock: Cl
     if (exchange === undefined) throw new Error('a request that nobody has asked for');
     const { authorization = '' } = headers;
     newest = authorization;
-    const built = {
-      url: api.urlOf(path),
-      method: 'POST',
-      headers: { ...headers, 'apns-id': exchange.call.key },
-      body,
-    } as const;
-    const answer = read(api, await api.raw(built, exchange.call.signal), authorization, clock);
+    const { key, signal } = exchange.call;
+    const given = await api.call({ method: 'POST', path, headers: { ...headers, 'apns-id': key }, body }, signal);
+    // The token goes with the request, and must not stand in what is told of the answer.
+    const secrets = [authorization, authorization.replace(/^bearer /, '')];
+    const answer = given.kind === 'answered' ? withoutSecrets(given, secrets) : given;
     exchange.answer = answer;
     exchange.tokenExpired = answer.kind === 'answered' && textOf(answer.json, 'reason') === EXPIRED;
     // Being told so, apns2 drops its token. The calls under way with it would each drop the one after it as well, and APNs
@@ -87,13 +80,4 @@ export async function connectThrough(api: HttpApi, client: ApnsClient, clock: Cl
     if (answer === undefined) throw new Error('apns2 has sent nothing');
     return answer;
   };
-}
-
-/** @param authorization goes with the request, and must not stand in what is told of the answer */
-function read(api: HttpApi, result: HttpResult, authorization: string, clock: Clock): Answered | Unanswered {
-  if (result.kind !== 'answered') return { kind: 'unanswered', result: api.unanswered(result) };
-  const { status, headers } = result;
-  const body = redactor([authorization, authorization.replace(/^bearer /, '')])(result.body);
-  const retryAfter = retryAfterMs(singleValue(headers['retry-after']), clock.now());
-  return { kind: 'answered', status, headers, body, json: parseJson(body), retryAfter };
 }

@@ -53,7 +53,7 @@ async function openApns(settings: SettingsOf<typeof SETTINGS>, context: OpenCont
     keepAlive: KEEP_ALIVE,
   });
   const client = new ApnsClient({ team: teamId, keyId, signingKey: keyFile, defaultTopic: topic, keepAlive: false });
-  const post = await connectThrough(api, client, context.clock);
+  const post = await connectThrough(api, client);
   const trust = new TokenTrust();
 
   return {

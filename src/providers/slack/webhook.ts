@@ -1,7 +1,6 @@
 import { defineProvider, type OpenContext } from '../definition.ts';
-import { HttpApi, type Answered } from '../http-api.ts';
+import { HttpApi, withoutSecrets, type Answered } from '../http-api.ts';
 import type { ChatMessage, Provider, SendResult } from '../provider.ts';
-import { redactor } from '../redact.ts';
 import { httpSettings, type SettingsOf } from '../settings.ts';
 
 const SETTINGS = {
@@ -52,7 +51,7 @@ function openSlackWebhook(settings: SettingsOf<typeof SETTINGS>, { name, clock }
       const answer = await api.call({ method: 'POST', path: url, headers, body }, call.signal);
       if (answer.kind === 'unanswered') return answer.result;
       const token = url.pathname.split('/').findLast((part) => part !== '');
-      return outcomeOf(api, answer, redactor([to, url.href, url.pathname, token]));
+      return outcomeOf(api, withoutSecrets(answer, [to, url.href, url.pathname, token]));
     },
     [Symbol.asyncDispose]: () => api[Symbol.asyncDispose](),
   };
@@ -65,10 +64,10 @@ function webhookOf(address: string, base: URL): URL | undefined {
   return url.pathname.startsWith(base.pathname) && url.pathname !== base.pathname ? url : undefined;
 }
 
-/** Slack answers in one word. @param redact takes the URL out of what is told */
-function outcomeOf(api: HttpApi, answer: Answered, redact: (text: string) => string): SendResult {
+/** Slack answers in one word. */
+function outcomeOf(api: HttpApi, answer: Answered): SendResult {
   const { status } = answer;
-  const body = redact(answer.body).trim();
+  const body = answer.body.trim();
   if (status >= 200 && status < 300) {
     return body === 'ok' ? { outcome: 'sent', code: String(status) } : api.unreadable({ ...answer, body });
   }
@@ -80,7 +79,7 @@ function outcomeOf(api: HttpApi, answer: Answered, redact: (text: string) => str
   if (word !== undefined && CLOSED.includes(word)) return { outcome: 'invalid_recipient', ...told };
   // The path is the recipient's: Slack redirects what is nobody's webhook. Not suppressed, as a proxy may say so, too.
   if (status < 400 || status === 404 || status === 405) return { outcome: 'invalid_recipient', ...told };
-  const result = api.outcomeOf(answer, word, body);
+  const result = api.outcomeOf(answer, word);
   // About one message a second and webhook.
   return result.outcome === 'rate_limited' && status === 429 ? { ...result, recipientOnly: true } : result;
 }

@@ -7,9 +7,8 @@ import { createPrivateKey } from 'node:crypto';
 import type { Vonage } from '@vonage/server-sdk';
 import { defineProvider, type OpenContext } from '../definition.ts';
 import { faultOf } from '../fault.ts';
-import { HttpApi, type Answered } from '../http-api.ts';
+import { HttpApi, withoutSecrets } from '../http-api.ts';
 import type { Provider, SendResult, SmsMessage } from '../provider.ts';
-import { redactor } from '../redact.ts';
 import { httpSettings, text, texts, type SettingsOf } from '../settings.ts';
 import { openCallbacks } from './vonage-callback.ts';
 import { lookUpPhone } from './vonage-lookup.ts';
@@ -144,19 +143,14 @@ function sendThrough(api: HttpApi, messages: Vonage['messages'], signals: AsyncL
       signal,
     );
     if (answer.kind === 'unanswered') throw new NotTaken(answer.result);
-    const result = outcomeOf(api, withoutToken(answer, credentials?.['Authorization']));
+    // The token of one call is longer than what is kept of an answer.
+    const token = credentials?.['Authorization']?.replace(/^\w+ /, '');
+    const result = outcomeOf(api, withoutSecrets(answer, [token]));
     if (result.outcome !== 'sent') throw new NotTaken(result);
     // All that the library reads of it. Its type is the caller's to name, so that none can be given here.
     const data = { message_uuid: result.messageId } as never;
     return { data, status: answer.status, statusText: '', headers: {}, config: request, request };
   };
-}
-
-/** The token of one call is a credential that is not known before, and longer than what is kept of an answer. */
-function withoutToken(answer: Answered, authorization = ''): Answered {
-  const body = redactor([authorization.replace(/^\w+ /, '')])(answer.body);
-  if (body === answer.body) return answer;
-  return { ...answer, body, json: answer.json === undefined ? undefined : JSON.parse(body) };
 }
 
 function smsOf(
