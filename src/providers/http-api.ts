@@ -4,6 +4,7 @@
  */
 import packageJson from '../../package.json' with { type: 'json' };
 import type { Clock } from '../domain/clock.ts';
+import { excerpt } from './excerpt.ts';
 import { faultOf } from './fault.ts';
 import { isGatewayFailure, type HttpRequest, type HttpResult, type ResponseHeaders } from './http-call.ts';
 import { HttpPool, NoFreeCall, type HttpPoolOptions } from './http-pool.ts';
@@ -48,8 +49,6 @@ export interface Unanswered {
   readonly result: SendResult;
 }
 
-/** Characters of a service's answer that are kept. */
-const MAX_DETAIL = 500;
 export const USER_AGENT = `Carillon/${packageJson.version}`;
 
 export class HttpApi implements AsyncDisposable {
@@ -103,10 +102,7 @@ export class HttpApi implements AsyncDisposable {
     code: string | number | undefined,
     detail: string | undefined,
   ): { readonly code?: string; readonly detail?: string } {
-    const words = this.#redact(detail ?? '')
-      .replaceAll(/\p{Cc}+/gu, ' ')
-      .trim()
-      .slice(0, MAX_DETAIL);
+    const words = excerpt(this.#redact(detail ?? ''));
     return {
       ...(code === undefined ? {} : { code: this.#redact(String(code)) }),
       ...(words === '' ? {} : { detail: words }),

@@ -9,6 +9,7 @@ import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import { DAY, SECOND } from '../../domain/clock.ts';
 import type { ProviderReceipt, ReceiptKind } from '../../domain/receipt.ts';
 import { CLOCK_SKEW, happenedAt, isFresh } from '../callback.ts';
+import { excerpt } from '../excerpt.ts';
 import { numberOf, textOf } from '../json.ts';
 import { parseJson } from '../parse-json.ts';
 import type { CallbackRequest, CallbackResult } from '../provider.ts';
@@ -26,8 +27,6 @@ export interface CallbackSecrets {
  * long. From its time, which may be ahead of ours, to its end it is a day: used tokens are remembered for that at least.
  */
 const MAX_AGE = DAY - CLOCK_SKEW;
-/** Characters of a server's answer that are kept. */
-const MAX_DETAIL = 500;
 
 const KINDS: ReadonlyMap<string, ReceiptKind> = new Map<string, ReceiptKind>([
   ['accepted', 'sent'],
@@ -131,9 +130,6 @@ function wordsOf(event: Event, address: string | undefined): { readonly code?: s
   const code = event('delivery-status', 'code') ?? reason;
   const said = event('delivery-status', 'message') ?? event('delivery-status', 'description') ?? reason ?? '';
   const words = address === undefined ? said : said.replaceAll(new RegExp(RegExp.escape(address), 'gi'), '[address]');
-  const detail = words
-    .replaceAll(/\p{Cc}+/gu, ' ')
-    .trim()
-    .slice(0, MAX_DETAIL);
+  const detail = excerpt(words);
   return { ...(code === undefined ? {} : { code }), ...(detail === '' ? {} : { detail }) };
 }

@@ -2,14 +2,13 @@
  * What an answer of a push service means. Every browser's maker has one, and the recipient's own browser says which: so no
  * failure is the provider's own, another provider could do no better, and a limit of one service is none of the others.
  */
+import { excerpt } from '../excerpt.ts';
 import { faultOf } from '../fault.ts';
+import { singleValue } from '../http-api.ts';
 import { isGatewayFailure, type HttpResult } from '../http-call.ts';
 import type { SendResult } from '../provider.ts';
 import { AddressRefused } from '../ssrf.ts';
 import { retryAfterMs } from '../retry-after.ts';
-
-/** Characters of an answer that are kept. */
-const MAX_DETAIL = 500;
 
 interface Told {
   readonly code?: string;
@@ -20,8 +19,7 @@ interface Told {
 export function outcomeOf(result: HttpResult, now: number, redact: (text: string) => string): SendResult {
   if (result.kind === 'answered') {
     const { status, headers, body } = result;
-    const retryAfter = headers['retry-after'];
-    const wait = retryAfterMs(typeof retryAfter === 'string' ? retryAfter : retryAfter?.[0], now);
+    const wait = retryAfterMs(singleValue(headers['retry-after']), now);
     return outcomeOfStatus(status, told(String(status), redact(body)), wait);
   }
   if (result.error instanceof AddressRefused) return refusedAddress(result.error);
@@ -65,11 +63,7 @@ function outcomeOfStatus(status: number, words: Told, retryAfter: number | undef
   return { outcome: 'permanent_failure', ...words };
 }
 
-/** Readable text only: an answer may be anything. */
 function told(code: string | undefined, text: string): Told {
-  const detail = text
-    .replaceAll(/\p{Cc}+/gu, ' ')
-    .trim()
-    .slice(0, MAX_DETAIL);
+  const detail = excerpt(text);
   return { ...(code === undefined ? {} : { code }), ...(detail === '' ? {} : { detail }) };
 }

@@ -1,5 +1,6 @@
 import { SECOND } from '../../domain/clock.ts';
 import { defineProvider, type OpenContext } from '../definition.ts';
+import { excerpt } from '../excerpt.ts';
 import { faultOf } from '../fault.ts';
 import { singleValue, USER_AGENT } from '../http-api.ts';
 import { isGatewayFailure, type HttpResult } from '../http-call.ts';
@@ -41,9 +42,6 @@ export const http = defineProvider({
   settings: SETTINGS,
   open: openHttp,
 });
-
-/** Characters of an endpoint's answer that are kept. */
-const MAX_DETAIL = 500;
 
 /** A kept connection serves a burst; kept longer, a server's own limit could close it under a request. Milliseconds. */
 const KEEP_ALIVE = 1_000;
@@ -182,12 +180,4 @@ function outcomeOfStatus(
   }
   if (isGatewayFailure(status)) return { outcome: 'unknown', ...told };
   return { outcome: 'temporary_failure', ...told, providerDown: false };
-}
-
-/** Readable text only: an answer may be anything, a picture included. */
-function excerpt(text: string): string {
-  return text
-    .replaceAll(/\p{Cc}+/gu, ' ')
-    .trim()
-    .slice(0, MAX_DETAIL);
 }
