@@ -2,6 +2,7 @@
  * What an answer of a push service means. Every browser's maker has one, and the recipient's own browser says which: so no
  * failure is the provider's own, another provider could do no better, and a limit of one service is none of the others.
  */
+import { refusedAddress } from '../endpoint.ts';
 import { excerpt } from '../excerpt.ts';
 import { faultOf } from '../fault.ts';
 import { singleValue } from '../http-api.ts';
@@ -27,10 +28,6 @@ export function outcomeOf(result: HttpResult, now: number, redact: (text: string
   const words = told(code, redact(detail));
   if (result.kind === 'no_answer') return { outcome: 'unknown', ...words };
   return { outcome: 'temporary_failure', ...words, providerDown: false };
-}
-
-export function refusedAddress(refused: AddressRefused): SendResult {
-  return { outcome: 'permanent_failure', code: refused.code, detail: refused.message };
 }
 
 /** RFC 8030 §5 and §7.3, RFC 8292 §4.2 and what the services document. The body of a success says nothing. */

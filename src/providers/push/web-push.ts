@@ -5,14 +5,15 @@ import type * as WebPush from 'web-push';
 import { SECOND } from '../../domain/clock.ts';
 import type { Priority } from '../../domain/notification.ts';
 import { defineProvider, type OpenContext } from '../definition.ts';
+import { checkedUrl } from '../endpoint.ts';
 import { faultOf } from '../fault.ts';
 import { USER_AGENT } from '../http-api.ts';
 import { HttpPool } from '../http-pool.ts';
 import type { Provider, PushMessage, SendResult } from '../provider.ts';
 import { capabilitiesOf, redactor } from '../redact.ts';
 import { HTTP_SETTINGS, neededText, seconds, texts, type SettingsOf } from '../settings.ts';
-import { AddressRefused, createAddressGuard, isPublicAddress, type AddressGuard } from '../ssrf.ts';
-import { outcomeOf, refusedAddress } from './web-push-outcome.ts';
+import { createAddressGuard, isPublicAddress } from '../ssrf.ts';
+import { outcomeOf } from './web-push-outcome.ts';
 
 /** Bytes before encryption: what is left of the 4096 of a record that every service takes (RFC 8291 §4). */
 const MAX_PLAINTEXT = 3_993;
@@ -86,8 +87,10 @@ async function openWebPush(settings: WebPushSettings, context: OpenContext): Pro
     perRecipient: true,
     serves: ({ device }) => device?.kind === 'web_push' && device.p256dh !== undefined && device.auth !== undefined,
     async send(message, call) {
-      const url = checkedUrl(message.to, allowPrivate, guard);
+      const url = checkedUrl(message.to, guard);
       if (!(url instanceof URL)) return url;
+      if (url.protocol !== 'https:' && !mayBePlain(url, allowPrivate))
+        return { outcome: 'invalid_recipient', code: 'url_invalid', detail: 'only https is called' };
       const body = encrypted(library, message);
       if (!Buffer.isBuffer(body)) return body;
       const vapid = library.getVapidHeaders(url.origin, subject, publicKey, privateKey, ENCODING);
@@ -123,19 +126,6 @@ function encrypted(library: Library, { push, device }: PushMessage): Buffer | Se
     const { detail } = faultOf(thrown);
     return { outcome: 'invalid_recipient', code: 'keys_invalid', detail, suppress: 'invalid_token' };
   }
-}
-
-function checkedUrl(endpoint: string, allowPrivate: readonly string[], guard: AddressGuard): URL | SendResult {
-  const url = URL.parse(endpoint);
-  if (url === null) return { outcome: 'invalid_recipient', code: 'url_invalid', detail: 'not a URL' };
-  try {
-    guard.check(url);
-  } catch (thrown) {
-    if (thrown instanceof AddressRefused) return refusedAddress(thrown);
-    throw thrown;
-  }
-  if (url.protocol === 'https:' || mayBePlain(url, allowPrivate)) return url;
-  return { outcome: 'invalid_recipient', code: 'url_invalid', detail: 'only https is called' };
 }
 
 /** @param url passed the guard, so an address in it that is not public is one that was allowed */

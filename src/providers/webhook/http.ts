@@ -1,5 +1,6 @@
 import { SECOND } from '../../domain/clock.ts';
 import { defineProvider, type OpenContext } from '../definition.ts';
+import { checkedUrl, refusedAddress } from '../endpoint.ts';
 import { excerpt } from '../excerpt.ts';
 import { faultOf } from '../fault.ts';
 import { singleValue, USER_AGENT } from '../http-api.ts';
@@ -11,7 +12,7 @@ import { isHeaderName, isReservedWebhookHeader } from '../reserved-headers.ts';
 import { retryAfterMs } from '../retry-after.ts';
 import { HTTP_SETTINGS, seconds, texts, type SettingsOf } from '../settings.ts';
 import { Slots } from '../slots.ts';
-import { AddressRefused, createAddressGuard, type AddressGuard } from '../ssrf.ts';
+import { AddressRefused, createAddressGuard } from '../ssrf.ts';
 import { signatureHeaders, signingKey } from './signature.ts';
 
 const SETTINGS = {
@@ -117,22 +118,6 @@ function openHttp(settings: SettingsOf<typeof SETTINGS>, { name, clock }: OpenCo
 function busy({ aborted }: AbortSignal): SendResult {
   const code = 'endpoint_busy';
   return aborted ? { outcome: 'temporary_failure', code, providerDown: false } : { outcome: 'rate_limited', code };
-}
-
-function checkedUrl(address: string, guard: AddressGuard): URL | SendResult {
-  const url = URL.parse(address);
-  if (url === null) return { outcome: 'invalid_recipient', code: 'url_invalid', detail: 'not a URL' };
-  try {
-    guard.check(url);
-    return url;
-  } catch (thrown) {
-    if (thrown instanceof AddressRefused) return refusedAddress(thrown);
-    throw thrown;
-  }
-}
-
-function refusedAddress(refused: AddressRefused): SendResult {
-  return { outcome: 'permanent_failure', code: refused.code, detail: refused.message };
 }
 
 /** In lower case, so that a caller's header replaces ours of the same name instead of standing beside it. */
