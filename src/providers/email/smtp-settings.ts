@@ -1,6 +1,6 @@
 /** What an SMTP relay is configured with. */
-import { createPrivateKey, type KeyObject } from 'node:crypto';
 import type { Senders } from '../definition.ts';
+import { isRsaKey, privateKeyOf } from '../private-key.ts';
 import { flag, neededText, seconds, text, whole, type SettingsOf } from '../settings.ts';
 import { SENDER_SETTINGS, senderFaults } from './message.ts';
 
@@ -26,6 +26,9 @@ export const SMTP_SETTINGS = {
 
 export type SmtpSettings = SettingsOf<typeof SMTP_SETTINGS>;
 
+/** Bits (RFC 8301 §3.2). Signatures are RSA: nodemailer makes no others, and leaves out the one it cannot make. */
+const SHORTEST_DKIM_KEY = 1_024;
+
 /** What cannot work, one sentence each; `section` is the path of its keys. */
 export function smtpFaults(section: string, settings: SmtpSettings, senders: Senders): string[] {
   const { username, password, secure, requireTls, ignoreTls, dkimDomain, dkimSelector, dkimKeyFile } = settings;
@@ -39,20 +42,10 @@ export function smtpFaults(section: string, settings: SmtpSettings, senders: Sen
     ...(dkim.length === 1 || dkim.length === 2
       ? [`${section}.dkim_domain, dkim_selector and dkim_key_file must be given together`]
       : []),
-    ...(dkimKeyFile === undefined || isDkimKey(dkimKeyFile)
+    ...(dkimKeyFile === undefined || isRsaKey(privateKeyOf(dkimKeyFile), SHORTEST_DKIM_KEY)
       ? []
-      : [`${section}.dkim_key_file must hold an RSA key of at least 1024 bits, PEM, without a passphrase`]),
+      : [
+          `${section}.dkim_key_file must hold an RSA key of at least ${SHORTEST_DKIM_KEY} bits, PEM, without a passphrase`,
+        ]),
   ];
-}
-
-/** Signatures are RSA: nodemailer makes no others, and leaves out the one it cannot make. 1024 bits: RFC 8301 §3.2. */
-function isDkimKey(pem: string): boolean {
-  let key: KeyObject;
-  try {
-    key = createPrivateKey(pem);
-  } catch {
-    // Nothing of a private key belongs in a message, and Node says no more than that it cannot be read.
-    return false;
-  }
-  return key.asymmetricKeyType === 'rsa' && (key.asymmetricKeyDetails?.modulusLength ?? 0) >= 1_024;
 }

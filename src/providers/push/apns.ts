@@ -1,11 +1,12 @@
 /** Apple Push Notification service, over HTTP/2 with a provider token. */
-import { createPrivateKey, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { NotificationOptions } from 'apns2';
 import { HOUR, SECOND } from '../../domain/clock.ts';
 import type { PushData } from '../../domain/notification.ts';
 import { defineProvider, type OpenContext } from '../definition.ts';
 import { HttpApi } from '../http-api.ts';
 import { textOf } from '../json.ts';
+import { privateKeyOf } from '../private-key.ts';
 import type { Check, Provider, PushMessage } from '../provider.ts';
 import { httpSettings, neededText, type SettingsOf } from '../settings.ts';
 import { connectThrough, type Post } from './apns-caller.ts';
@@ -114,11 +115,6 @@ async function check(api: HttpApi, ask: () => ReturnType<Post>): Promise<Check> 
 }
 
 function canSign(pem: string): boolean {
-  try {
-    const { asymmetricKeyType, asymmetricKeyDetails } = createPrivateKey(pem);
-    return asymmetricKeyType === 'ec' && asymmetricKeyDetails?.namedCurve === 'prime256v1';
-  } catch {
-    // Not a private key in any form; which one it is instead does not matter.
-    return false;
-  }
+  const key = privateKeyOf(pem);
+  return key?.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === 'prime256v1';
 }

@@ -1,6 +1,7 @@
-import { createPrivateKey, type KeyObject } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { invalidField } from '../../errors.ts';
 import { textOf } from '../json.ts';
+import { isRsaKey, privateKeyOf } from '../private-key.ts';
 
 /** A Google service account, from the JSON file that Google's console hands out. */
 export interface ServiceAccount {
@@ -38,18 +39,9 @@ function parsed(file: string): unknown {
 
 function keyOf(pem: string): KeyObject {
   const key = privateKeyOf(pem);
-  const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
-  if (key.asymmetricKeyType !== 'rsa' || bits < SMALLEST_KEY) {
+  if (key === undefined) throw invalidField(ACCOUNT_SETTING, 'its private_key cannot be read');
+  if (!isRsaKey(key, SMALLEST_KEY)) {
     throw invalidField(ACCOUNT_SETTING, `its private_key is no RSA key of at least ${SMALLEST_KEY} bits`);
   }
   return key;
-}
-
-function privateKeyOf(pem: string): KeyObject {
-  try {
-    return createPrivateKey(pem);
-  } catch {
-    // OpenSSL's error says nothing more that helps.
-    throw invalidField(ACCOUNT_SETTING, 'its private_key cannot be read');
-  }
 }

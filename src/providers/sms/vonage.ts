@@ -3,11 +3,11 @@
  * Insight API for numbers.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { createPrivateKey } from 'node:crypto';
 import type { Vonage } from '@vonage/server-sdk';
 import { defineProvider, type OpenContext } from '../definition.ts';
 import { faultOf } from '../fault.ts';
 import { HttpApi, withoutSecrets } from '../http-api.ts';
+import { isRsaKey, privateKeyOf } from '../private-key.ts';
 import type { Provider, SendResult, SmsMessage } from '../provider.ts';
 import { httpSettings, text, texts, type SettingsOf } from '../settings.ts';
 import { openCallbacks } from './vonage-callback.ts';
@@ -57,20 +57,10 @@ function credentialFaults({ applicationId, privateKeyFile, apiKey, apiSecret }: 
     ...((apiKey === undefined) === (apiSecret === undefined)
       ? []
       : [`${section}.api_key and api_secret must be given together`]),
-    ...(privateKeyFile === undefined || isSigningKey(privateKeyFile)
+    ...(privateKeyFile === undefined || isRsaKey(privateKeyOf(privateKeyFile), SHORTEST_KEY)
       ? []
       : [`${section}.private_key_file must be an RSA key of at least ${SHORTEST_KEY} bits`]),
   ];
-}
-
-function isSigningKey(pem: string): boolean {
-  try {
-    const { asymmetricKeyType, asymmetricKeyDetails } = createPrivateKey(pem);
-    return asymmetricKeyType === 'rsa' && (asymmetricKeyDetails?.modulusLength ?? 0) >= SHORTEST_KEY;
-  } catch {
-    // No key at all; what the library says of it could repeat it.
-    return false;
-  }
 }
 
 async function openVonage(settings: VonageSettings, context: OpenContext): Promise<Provider<SmsMessage>> {
