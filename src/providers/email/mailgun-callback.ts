@@ -84,7 +84,7 @@ function isSame(given: string, secret: string): boolean {
 }
 
 function receiptsOf(body: unknown, now: number): readonly ProviderReceipt[] {
-  const event = (...path: readonly string[]): string | undefined => textOf(body, 'event-data', ...path) || undefined;
+  const event: Event = (...path) => textOf(body, 'event-data', ...path);
   const eventId = event('id');
   const notificationId = event('user-variables', ID_VARIABLE);
   if (eventId === undefined || notificationId === undefined) return [];

@@ -1,6 +1,7 @@
 import type { KeyObject } from 'node:crypto';
 import { invalidField } from '../../errors.ts';
 import { textOf } from '../json.ts';
+import { parseJson } from '../parse-json.ts';
 import { isRsaKey, privateKeyOf } from '../private-key.ts';
 
 /** A Google service account, from the JSON file that Google's console hands out. */
@@ -18,7 +19,8 @@ const SMALLEST_KEY = 2_048;
 
 /** @throws CarillonError INVALID_FIELD when the file is not that of a service account; nothing of it is repeated */
 export function readServiceAccount(file: string): ServiceAccount {
-  const json = parsed(file);
+  const json = parseJson(file);
+  if (json === undefined) throw invalidField(ACCOUNT_SETTING, 'is not JSON');
   const clientEmail = textOf(json, 'client_email');
   const pem = textOf(json, 'private_key');
   if (clientEmail === undefined || pem === undefined) {
@@ -26,15 +28,6 @@ export function readServiceAccount(file: string): ServiceAccount {
   }
   const projectId = textOf(json, 'project_id');
   return { clientEmail, privateKey: keyOf(pem), ...(projectId === undefined ? {} : { projectId }) };
-}
-
-function parsed(file: string): unknown {
-  try {
-    return JSON.parse(file);
-  } catch {
-    // The parser's own error would show some of the file, which is a secret.
-    throw invalidField(ACCOUNT_SETTING, 'is not JSON');
-  }
 }
 
 function keyOf(pem: string): KeyObject {

@@ -8,6 +8,7 @@ import type { ProviderReceipt, ReceiptKind } from '../../domain/receipt.ts';
 import { CLOCK_SKEW, happenedAt } from '../callback.ts';
 import { faultOf } from '../fault.ts';
 import { field, textOf } from '../json.ts';
+import { parseJson } from '../parse-json.ts';
 import type { CallbackResult, Receive } from '../provider.ts';
 import { codeOf } from './vonage-outcome.ts';
 
@@ -64,7 +65,7 @@ export async function openCallbacks(secrets: readonly string[]): Promise<Receive
     const { claims, why } = await claimsOf(token, now);
     if (claims === undefined) return refused(why);
     const nonce = textOf(claims, 'jti');
-    if (nonce === undefined || nonce === '') return refused('a token without a name');
+    if (nonce === undefined) return refused('a token without a name');
     if (!isHashOf(textOf(claims, 'payload_hash') ?? '', body)) return refused('not the body that was signed');
     return read(body, nonce, now);
   };
@@ -79,12 +80,8 @@ function isHashOf(hash: string, body: Buffer): boolean {
 }
 
 function read(body: Buffer, nonce: string, now: number): CallbackResult {
-  let event: unknown;
-  try {
-    event = JSON.parse(body.toString('utf8'));
-  } catch (thrown) {
-    return { kind: 'refused', status: 400, why: faultOf(thrown).detail };
-  }
+  const event = parseJson(body.toString('utf8'));
+  if (event === undefined) return { kind: 'refused', status: 400, why: 'not JSON' };
   return { kind: 'genuine', receipts: receiptsOf(event, now), nonce };
 }
 
