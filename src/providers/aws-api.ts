@@ -4,8 +4,8 @@
  */
 import type { Clock } from '../domain/clock.ts';
 import { faultOf } from './fault.ts';
-import { HttpApi, singleValue, withoutSecrets, type Answered, type Unanswered } from './http-api.ts';
-import type { HttpRequest } from './http-call.ts';
+import { HttpApi, withoutSecrets, type Answered, type Unanswered } from './http-api.ts';
+import { singleValue, type HttpRequest } from './http-call.ts';
 import type { Check, SendResult } from './provider.ts';
 import { HTTP_SETTINGS, neededText, text, type SettingsOf } from './settings.ts';
 
@@ -147,12 +147,10 @@ export class AwsApi implements AsyncDisposable {
 
   /** What a refusal means wherever in AWS it comes from. */
   outcomeOf({ answer, name, message }: Refused): SendResult {
-    const { status, retryAfter } = answer;
+    const { status, wait } = answer;
     if (status >= 200 && status < 300) return this.http.unreadable(answer);
     const told = this.http.told(name ?? status, message);
-    if (name !== undefined && THROTTLED.has(name)) {
-      return { outcome: 'rate_limited', ...told, ...(retryAfter === undefined ? {} : { retryAfterMs: retryAfter }) };
-    }
+    if (name !== undefined && THROTTLED.has(name)) return { outcome: 'rate_limited', ...told, ...wait };
     if (name !== undefined && DENIED.has(name)) return { outcome: 'provider_error', ...told };
     return this.http.outcomeOf(answer, name, message);
   }

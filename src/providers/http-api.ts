@@ -11,7 +11,7 @@ import { HttpPool, NoFreeCall, type HttpPoolOptions } from './http-pool.ts';
 import { parseJson } from './parse-json.ts';
 import type { Check, SendResult } from './provider.ts';
 import { redactor } from './redact.ts';
-import { retryAfterMs } from './retry-after.ts';
+import { waitOf, type Wait } from './retry-after.ts';
 
 export interface HttpApiOptions extends Omit<HttpPoolOptions, 'ca' | 'lookup'> {
   /** Its path stays in front of every call's. */
@@ -39,8 +39,7 @@ export interface Answered {
   readonly body: string;
   /** The body as JSON; undefined when it is none. */
   readonly json: unknown;
-  /** Milliseconds that `Retry-After` asks for. */
-  readonly retryAfter: number | undefined;
+  readonly wait: Wait;
 }
 
 /** No answer: what that means is the same for all. */
@@ -77,7 +76,7 @@ export class HttpApi implements AsyncDisposable {
       headers,
       body,
       json: parseJson(body),
-      retryAfter: retryAfterMs(singleValue(headers['retry-after']), this.#clock.now()),
+      wait: waitOf(headers, this.#clock.now()),
     };
   }
 
@@ -114,9 +113,8 @@ export class HttpApi implements AsyncDisposable {
    * @param code the service's own, in place of the status; @param detail its own words, in place of the body
    */
   outcomeOf(answer: Answered, code?: string | number, detail?: string): SendResult {
-    const { status, retryAfter } = answer;
+    const { status, wait } = answer;
     const told = this.told(code ?? status, detail ?? answer.body);
-    const wait = retryAfter === undefined ? {} : { retryAfterMs: retryAfter };
     if (status >= 200 && status < 300) return { outcome: 'sent', ...told };
     // A redirect is not followed, as credentials would go with it: the base URL is wrong.
     if (status < 400) return { outcome: 'provider_error', ...told };
@@ -157,8 +155,4 @@ export class HttpApi implements AsyncDisposable {
 export function withoutSecrets(answer: Answered, secrets: readonly (string | undefined)[]): Answered {
   const body = redactor(secrets)(answer.body);
   return body === answer.body ? answer : { ...answer, body, json: parseJson(body) };
-}
-
-export function singleValue(value: string | readonly string[] | undefined): string | undefined {
-  return typeof value === 'string' ? value : value?.[0];
 }

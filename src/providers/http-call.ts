@@ -8,6 +8,10 @@ import type { Dispatcher } from 'undici';
 /** In lower case; a header that came more than once is a list. */
 export type ResponseHeaders = Readonly<Record<string, string | readonly string[] | undefined>>;
 
+export function singleValue(value: ResponseHeaders[string]): string | undefined {
+  return typeof value === 'string' ? value : value?.[0];
+}
+
 export interface HttpRequest {
   readonly url: URL;
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';

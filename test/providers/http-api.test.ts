@@ -19,7 +19,7 @@ describe('what is told of an HTTP service', () => {
       headers: {},
       body,
       json: undefined,
-      retryAfter: undefined,
+      wait: {},
     };
     const { outcome, detail } = api.unreadable(answer);
     expect(outcome).to.equal('unknown');

@@ -5,6 +5,7 @@ import { defineProvider, type OpenContext, type Senders } from '../definition.ts
 import { HttpApi, type Answered } from '../http-api.ts';
 import { textOf } from '../json.ts';
 import type { EmailMessage, Provider, SendResult } from '../provider.ts';
+import type { Wait } from '../retry-after.ts';
 import { flag, httpSettings, neededText, text, texts, type SettingsOf } from '../settings.ts';
 import { isCallbackToken, receiveMailgun } from './mailgun-callback.ts';
 import { composeForm } from './mailgun-form.ts';
@@ -107,14 +108,13 @@ function outcomeOf(api: HttpApi, answer: Answered): SendResult {
   // Not paid, or no such domain in this account or region.
   if (status === 402 || status === 404) return { outcome: 'provider_error', ...told };
   if (status === 429) {
-    const retryAfterMs = answer.retryAfter ?? waitIn(words);
-    return { outcome: 'rate_limited', ...told, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) };
+    return { outcome: 'rate_limited', ...told, ...waitIn(words), ...answer.wait };
   }
   return api.outcomeOf(answer, undefined, words);
 }
 
-/** Mailgun says only in words how long to wait. Milliseconds. */
-function waitIn(words: string): number | undefined {
+/** Mailgun says only in words how long to wait. */
+function waitIn(words: string): Wait {
   const seconds = /try again after (\d{1,9}) seconds?/i.exec(words)?.[1];
-  return seconds === undefined ? undefined : Number(seconds) * 1_000;
+  return seconds === undefined ? {} : { retryAfterMs: Number(seconds) * 1_000 };
 }

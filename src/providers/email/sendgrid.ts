@@ -1,7 +1,8 @@
 /** E-mail through SendGrid's Web API v3. */
 import { defineProvider, type OpenContext, type Senders } from '../definition.ts';
 import { faultOf } from '../fault.ts';
-import { HttpApi, singleValue, type Answered, type ApiRequest, type Unanswered } from '../http-api.ts';
+import { HttpApi, type Answered, type ApiRequest, type Unanswered } from '../http-api.ts';
+import { singleValue } from '../http-call.ts';
 import { listOf, textOf } from '../json.ts';
 import type { Call, EmailMessage, Provider, SendResult } from '../provider.ts';
 import { flag, httpSettings, neededText, texts, type SettingsOf } from '../settings.ts';

@@ -108,12 +108,10 @@ function outcomeOf(aws: AwsApi, result: AwsResult<{ MessageId?: string | undefin
 function refusalOf(aws: AwsApi, refused: Refused, to: string): SendResult {
   const { answer, name = '', message = '' } = refused;
   const told = aws.http.told(name, message);
-  const wait = answer.retryAfter;
+  const { wait } = answer;
   if (PROVIDER_ERRORS.has(name)) return { outcome: 'provider_error', ...told };
-  if (name === 'TooManyRequestsException') {
-    return { outcome: 'rate_limited', ...told, ...(wait === undefined ? {} : { retryAfterMs: wait }) };
-  }
-  if (name === 'LimitExceededException') return { outcome: 'rate_limited', ...told, retryAfterMs: wait ?? QUOTA_WAIT };
+  if (name === 'TooManyRequestsException') return { outcome: 'rate_limited', ...told, ...wait };
+  if (name === 'LimitExceededException') return { outcome: 'rate_limited', ...told, retryAfterMs: QUOTA_WAIT, ...wait };
   if (name === 'MessageRejected') {
     // An identity that is not verified, or a sandbox, has no name of its own: SES tells it in words only.
     return { outcome: /not verified/i.test(message) ? 'provider_error' : 'permanent_failure', ...told };

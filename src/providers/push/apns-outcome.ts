@@ -1,6 +1,7 @@
 /** What an answer of APNs means, by the `reason` it gives. */
 import type { Error as Reason } from 'apns2';
-import { singleValue, type Answered, type HttpApi } from '../http-api.ts';
+import type { Answered, HttpApi } from '../http-api.ts';
+import { singleValue } from '../http-call.ts';
 import { numberOf, textOf } from '../json.ts';
 import type { SendResult } from '../provider.ts';
 
@@ -67,12 +68,9 @@ export function outcomeOf(api: HttpApi, answer: Answered, trust: TokenTrust): Se
       return refusedToken(trust, told);
     case 'misconfigured':
       return { outcome: 'provider_error', ...told };
-    case 'too_many': {
+    case 'too_many':
       // The limit of one device; that of the provider token has a reason of its own.
-      const { retryAfter } = answer;
-      const wait = retryAfter === undefined ? {} : { retryAfterMs: retryAfter };
-      return { outcome: 'rate_limited', ...told, ...wait, recipientOnly: true };
-    }
+      return { outcome: 'rate_limited', ...told, ...answer.wait, recipientOnly: true };
     case 'too_slow':
       return { outcome: 'temporary_failure', ...told, providerDown: true };
     case undefined:

@@ -12,7 +12,7 @@ const QUOTA_WAIT = 60_000;
 
 /** @param redact takes the access token out of what is told */
 export function outcomeOf(api: HttpApi, answer: Answered, redact: (text: string) => string): SendResult {
-  const { status, json, retryAfter } = answer;
+  const { status, json, wait } = answer;
   const messageId = textOf(json, 'name');
   if (status >= 200 && status < 300) {
     if (messageId === undefined) return api.unreadable({ ...answer, body: redact(answer.body) });
@@ -37,7 +37,7 @@ export function outcomeOf(api: HttpApi, answer: Answered, redact: (text: string)
     case 'NOT_FOUND':
       return { outcome: 'provider_error', ...told };
     default:
-      if (status === 429) return { outcome: 'rate_limited', ...told, retryAfterMs: retryAfter ?? QUOTA_WAIT };
+      if (status === 429) return { outcome: 'rate_limited', ...told, retryAfterMs: QUOTA_WAIT, ...wait };
       return api.outcomeOf(answer, code, detail);
   }
 }

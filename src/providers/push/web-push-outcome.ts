@@ -5,11 +5,10 @@
 import { refusedAddress } from '../endpoint.ts';
 import { excerpt } from '../excerpt.ts';
 import { faultOf } from '../fault.ts';
-import { singleValue } from '../http-api.ts';
 import { isGatewayFailure, type HttpResult } from '../http-call.ts';
 import type { SendResult } from '../provider.ts';
 import { AddressRefused } from '../ssrf.ts';
-import { retryAfterMs } from '../retry-after.ts';
+import { waitOf, type Wait } from '../retry-after.ts';
 
 interface Told {
   readonly code?: string;
@@ -20,8 +19,7 @@ interface Told {
 export function outcomeOf(result: HttpResult, now: number, redact: (text: string) => string): SendResult {
   if (result.kind === 'answered') {
     const { status, headers, body } = result;
-    const wait = retryAfterMs(singleValue(headers['retry-after']), now);
-    return outcomeOfStatus(status, told(String(status), redact(body)), wait);
+    return outcomeOfStatus(status, told(String(status), redact(body)), waitOf(headers, now));
   }
   if (result.error instanceof AddressRefused) return refusedAddress(result.error);
   const { code, detail } = faultOf(result.error);
@@ -31,8 +29,7 @@ export function outcomeOf(result: HttpResult, now: number, redact: (text: string
 }
 
 /** RFC 8030 §5 and §7.3, RFC 8292 §4.2 and what the services document. The body of a success says nothing. */
-function outcomeOfStatus(status: number, words: Told, retryAfter: number | undefined): SendResult {
-  const wait = retryAfter === undefined ? {} : { retryAfterMs: retryAfter };
+function outcomeOfStatus(status: number, words: Told, wait: Wait): SendResult {
   switch (status) {
     case 200:
     case 201:
@@ -53,7 +50,7 @@ function outcomeOfStatus(status: number, words: Told, retryAfter: number | undef
   if (isGatewayFailure(status)) return { outcome: 'unknown', ...words };
   // Another success than a push service gives: something else has answered.
   if (status < 300) return { outcome: 'unknown', ...words };
-  if (status === 503 && retryAfter !== undefined)
+  if (status === 503 && wait.retryAfterMs !== undefined)
     return { outcome: 'rate_limited', ...words, ...wait, recipientOnly: true };
   if (status >= 500) return { outcome: 'temporary_failure', ...words, providerDown: false };
   // A redirect is not followed: its target was never checked.

@@ -73,7 +73,7 @@ const DOWN: readonly string[] = ['fatal_error', 'internal_error', 'service_unava
 
 /** Slack says no in an answer of status 200. */
 function outcomeOf(api: HttpApi, answer: Answered): SendResult {
-  const { status, json, retryAfter } = answer;
+  const { status, json, wait } = answer;
   const accepted = status >= 200 && status < 300;
   const messageId = textOf(json, 'ts');
   if (accepted && field(json, 'ok') === true && messageId !== undefined) {
@@ -83,7 +83,6 @@ function outcomeOf(api: HttpApi, answer: Answered): SendResult {
   if (accepted && error === undefined) return api.unreadable(answer);
   const told = api.told(error ?? status, answer.body);
   if (status === 429 || RATE.includes(error ?? '')) {
-    const wait = retryAfter === undefined ? {} : { retryAfterMs: retryAfter };
     // About one message a second and channel.
     return { outcome: 'rate_limited', ...told, ...wait, recipientOnly: true };
   }

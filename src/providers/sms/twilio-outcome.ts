@@ -33,7 +33,7 @@ const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
 ]);
 
 export function outcomeOf(api: HttpApi, answer: Answered): SendResult {
-  const { status, json, retryAfter } = answer;
+  const { status, json, wait } = answer;
   const accepted = status >= 200 && status < 300;
   const givenUp = accepted && GIVEN_UP.has(textOf(json, 'status') ?? '');
   if (accepted && !givenUp) {
@@ -43,7 +43,6 @@ export function outcomeOf(api: HttpApi, answer: Answered): SendResult {
   const code = textOf(json, givenUp ? 'error_code' : 'code');
   const words = textOf(json, givenUp ? 'error_message' : 'message');
   const told = api.told(code ?? status, words ?? answer.body);
-  const wait = retryAfter === undefined ? {} : { retryAfterMs: retryAfter };
   // A server that failed is down, whatever code it adds.
   switch (status < 500 ? MEANINGS.get(code ?? '') : undefined) {
     case 'invalid':

@@ -3,13 +3,13 @@ import { defineProvider, type OpenContext } from '../definition.ts';
 import { checkedUrl, refusedAddress } from '../endpoint.ts';
 import { excerpt } from '../excerpt.ts';
 import { faultOf } from '../fault.ts';
-import { singleValue, USER_AGENT } from '../http-api.ts';
+import { USER_AGENT } from '../http-api.ts';
 import { isGatewayFailure, type HttpResult } from '../http-call.ts';
 import { HttpPool } from '../http-pool.ts';
 import type { Call, Provider, SendResult, WebhookMessage } from '../provider.ts';
 import { capabilitiesOf, redactor } from '../redact.ts';
 import { isHeaderName, isReservedWebhookHeader } from '../reserved-headers.ts';
-import { retryAfterMs } from '../retry-after.ts';
+import { waitOf, type Wait } from '../retry-after.ts';
 import { HTTP_SETTINGS, seconds, texts, type SettingsOf } from '../settings.ts';
 import { Slots } from '../slots.ts';
 import { AddressRefused, createAddressGuard } from '../ssrf.ts';
@@ -140,7 +140,7 @@ function outcomeOf(result: HttpResult, now: number, redact: (text: string) => st
     const { status, headers } = result;
     const detail = excerpt(redact(result.body));
     const told = { code: String(status), ...(detail === '' ? {} : { detail }) };
-    return outcomeOfStatus(status, told, retryAfterMs(singleValue(headers['retry-after']), now));
+    return outcomeOfStatus(status, told, waitOf(headers, now));
   }
   if (result.error instanceof AddressRefused) return refusedAddress(result.error);
   const { code, detail } = faultOf(result.error);
@@ -155,14 +155,13 @@ function outcomeOf(result: HttpResult, now: number, redact: (text: string) => st
 function outcomeOfStatus(
   status: number,
   told: { readonly code: string; readonly detail?: string },
-  retryAfter: number | undefined,
+  wait: Wait,
 ): SendResult {
   if (status < 300) return { outcome: 'sent', ...told };
   // A redirect is not followed: its target was never checked, and it is for the endpoint's owner to give the new URL.
   if (status < 400 || status === 410) return { outcome: 'permanent_failure', ...told };
-  if (status === 429 || (status === 503 && retryAfter !== undefined)) {
-    return { outcome: 'rate_limited', ...told, ...(retryAfter === undefined ? {} : { retryAfterMs: retryAfter }) };
-  }
+  if (status === 429 || (status === 503 && wait.retryAfterMs !== undefined))
+    return { outcome: 'rate_limited', ...told, ...wait };
   if (isGatewayFailure(status)) return { outcome: 'unknown', ...told };
   return { outcome: 'temporary_failure', ...told, providerDown: false };
 }
