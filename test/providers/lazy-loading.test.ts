@@ -1,10 +1,11 @@
 import { execFile } from 'node:child_process';
-import { createECDH, generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect } from 'chai';
+import { makeKeys } from './push/web-push-keys.ts';
 
 const run = promisify(execFile);
 const SCRIPT = join(import.meta.dirname, 'fixtures', 'opened-packages.ts');
@@ -15,10 +16,10 @@ const VENDORS = ['@sendgrid', '@aws-sdk', '@vonage', 'twilio', 'apns2', 'web-pus
 const APNS_KEY = 'apns.p8';
 
 function vapidKeys(): readonly string[] {
-  const pair = createECDH('prime256v1');
+  const { publicKey, privateKey } = makeKeys();
   return [
-    `notifications.push.web_push.public_key=${pair.generateKeys('base64url')}`,
-    `notifications.push.web_push.private_key=${pair.getPrivateKey('base64url')}`,
+    `notifications.push.web_push.public_key=${publicKey}`,
+    `notifications.push.web_push.private_key=${privateKey}`,
   ];
 }
 
@@ -50,7 +51,7 @@ describe('a start', () => {
   const cases: readonly (readonly [string, string, readonly string[], readonly string[]])[] = [
     ['email', 'smtp', ['nodemailer'], ['host=127.0.0.1']],
     ['email', 'sendgrid', ['@sendgrid'], ['api_key=k']],
-    // SES is given a mail as a whole, which nodemailer composes.
+    // A part of nodemailer codes names and headers for SES, which takes ASCII only.
     ['email', 'ses', ['@aws-sdk', 'nodemailer'], ['region=eu-west-1']],
     ['sms', 'sns', ['@aws-sdk'], ['region=eu-west-1']],
     ['sms', 'twilio', ['twilio'], ['account_sid=AC1', 'auth_token=t']],
