@@ -4,7 +4,7 @@
  */
 import { parse } from 'smol-toml';
 
-export const FORMATS = [
+const FORMATS = [
   'address',
   'email',
   'file',

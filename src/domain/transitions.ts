@@ -39,7 +39,7 @@ export const NEXT: Readonly<Record<Status, readonly Status[]>> = {
 };
 
 /** How long a hint may take to be picked up before the scheduler asks after it. */
-export const HINT_GRACE = MINUTE;
+const HINT_GRACE = MINUTE;
 /** How long an event may stay unpublished before the scheduler takes it over. */
 export const OUTBOX_GRACE = MINUTE;
 

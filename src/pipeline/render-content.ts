@@ -5,15 +5,15 @@ import type { FieldViolation } from '../errors.ts';
 import { textFromHtml } from './render-text.ts';
 
 /** RFC 5322, 2.1.1: a line of a mail. */
-export const MAX_SUBJECT_CHARS = 998;
+const MAX_SUBJECT_CHARS = 998;
 export const MAX_BODY_BYTES = 1_048_576;
 const MAX_PUSH_TITLE_CHARS = 256;
 const MAX_PUSH_BODY_CHARS = 4_096;
 
 /** The notification's data, a webhook's body and a push's data, as JSON. */
-export const MAX_DATA_BYTES = 262_144;
+const MAX_DATA_BYTES = 262_144;
 /** Objects and lists inside one another. */
-export const MAX_DATA_DEPTH = 32;
+const MAX_DATA_DEPTH = 32;
 
 const isBlank = (text: string | undefined): boolean => text === undefined || text.trim() === '';
 

@@ -25,7 +25,7 @@ export const CHANNEL_PARTS: Readonly<
 };
 
 /** The folder, beside those of the templates, that holds a folder for each design. */
-export const DESIGNS = '_designs';
+const DESIGNS = '_designs';
 /** Size of one file. */
 export const MAX_FILE_BYTES = 262_144;
 

@@ -11,7 +11,7 @@ const SCALARS = ['string', 'number', 'integer', 'boolean', 'null'];
 const STRING: JsonObject = { type: 'string' };
 
 /** What every template can name besides its data. The service sets these; data of the same name is not seen. */
-export const GLOBALS: JsonObject = {
+const GLOBALS: JsonObject = {
   recipient: {
     properties: {
       id: STRING,

@@ -11,7 +11,6 @@
  */
 import type {
   Attachment,
-  Channel,
   Device,
   EmailAddress,
   Json,
@@ -84,8 +83,6 @@ export interface InAppMessage extends MessageBase {
 }
 
 export type Message = EmailMessage | SmsMessage | ChatMessage | PushMessage | WebhookMessage | InAppMessage;
-/** The messages of one channel. */
-export type MessageOf<C extends Channel> = Extract<Message, { readonly channel: C }>;
 
 export interface Call {
   /** UUIDv5, the same for every try of this target within a run: for services that take an idempotency key. */

@@ -4,7 +4,7 @@
  */
 
 /** RFC 5322 §3.6 fields of the service's own, MIME, trace fields, signatures, and the priority headers. */
-export const RESERVED_EMAIL_HEADERS: ReadonlySet<string> = new Set([
+const RESERVED_EMAIL_HEADERS: ReadonlySet<string> = new Set([
   'from',
   'sender',
   'reply-to',

@@ -7,7 +7,7 @@ import { CarillonError } from '../errors.ts';
 import { fullName } from './handler.ts';
 
 /** No scope includes another. */
-export const SCOPES = ['send', 'read', 'templates', 'admin'] as const;
+const SCOPES = ['send', 'read', 'templates', 'admin'] as const;
 export type Scope = (typeof SCOPES)[number];
 
 export interface ApiKey {

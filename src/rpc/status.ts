@@ -10,7 +10,7 @@ import { CarillonError } from '../errors.ts';
 const MAX_VIOLATIONS = 20;
 
 /** Names the list of reasons in google.rpc.ErrorInfo. */
-export const ERROR_DOMAIN = 'carillon.v1';
+const ERROR_DOMAIN = 'carillon.v1';
 
 export interface StatusDetail {
   readonly desc: DescMessage;

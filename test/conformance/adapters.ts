@@ -17,7 +17,7 @@ export const MAX_PER_LANE = 20;
 /** After which JetStream hands out a job again that its process left unanswered, milliseconds: a standstill is shorter. */
 const ACK_WAIT_MS = 2_000;
 /** How long the feed of `shortFeedAdapters` keeps an event, milliseconds. */
-export const SHORT_RETENTION_MS = 1_500;
+const SHORT_RETENTION_MS = 1_500;
 
 export interface Opened<Port> {
   readonly port: Port;

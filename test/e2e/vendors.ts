@@ -7,7 +7,7 @@ import { type HttpReaction, type StartedHttp, startHttp } from '../support/start
 import { SECRET } from './samples.ts';
 
 /** What the services are told to call; the tests call the listener itself. */
-export const PUBLIC_URL = 'server.public_url=https://notify.example.com';
+const PUBLIC_URL = 'server.public_url=https://notify.example.com';
 
 export const TAKEN: HttpReaction = { status: 202, headers: { 'x-message-id': 'sendgrid-1' } };
 export const DOWN: HttpReaction = { status: 503, body: '{}' };

@@ -9,7 +9,7 @@ import { loadTemplates } from '../../src/pipeline/templates.ts';
 import type { Templates } from '../../src/pipeline/templates.ts';
 
 export const SHIPPED = join(import.meta.dirname, '../../templates');
-export const STORE = { storeName: 'Fern & Co', storeUrl: 'https://fern.example', defaultLocale: 'en' };
+const STORE = { storeName: 'Fern & Co', storeUrl: 'https://fern.example', defaultLocale: 'en' };
 /** Late enough in the year and the day to be another year, and another day, in some time zones. */
 export const NOW = Date.parse('2026-11-22T23:30:00Z');
 

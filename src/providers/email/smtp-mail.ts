@@ -29,7 +29,7 @@ export function composeMail(message: EmailMessage, from: EmailAddress, key: stri
 }
 
 /** The same for every try of a message, so that a receiver can drop a repeat (RFC 5322 §3.6.4). */
-export function messageIdOf(key: string, from: string): string {
+function messageIdOf(key: string, from: string): string {
   const domain = domainToASCII(from.slice(from.lastIndexOf('@') + 1));
   return `<${key}@${domain || 'localhost'}>`;
 }
