@@ -2,13 +2,13 @@
 import { randomUUID } from 'node:crypto';
 import type { NotificationOptions } from 'apns2';
 import { HOUR, SECOND } from '../../domain/clock.ts';
-import type { PushData } from '../../domain/notification.ts';
 import { defineProvider, type OpenContext } from '../definition.ts';
 import { HttpApi } from '../http-api.ts';
 import { textOf } from '../json.ts';
 import { privateKeyOf } from '../private-key.ts';
 import type { Check, Provider, PushMessage } from '../provider.ts';
 import { httpSettings, neededText, type SettingsOf } from '../settings.ts';
+import { badgeCount } from './badge.ts';
 import { connectThrough, type Post } from './apns-caller.ts';
 import { outcomeOf, TokenTrust } from './apns-outcome.ts';
 
@@ -83,7 +83,7 @@ async function openApns(settings: SettingsOf<typeof SETTINGS>, context: OpenCont
 
 function optionsOf({ push, expiresAt }: PushMessage): NotificationOptions {
   const { title, body, icon, data, actions } = push;
-  const badge = badgeOf(push);
+  const badge = badgeCount(push.badge);
   return {
     alert: { title, body },
     ...(badge === undefined ? {} : { badge }),
@@ -95,11 +95,6 @@ function optionsOf({ push, expiresAt }: PushMessage): NotificationOptions {
       ...(actions.length === 0 ? {} : { actions }),
     },
   };
-}
-
-/** On iOS the number at the app's icon; a browser's badge, which is a picture's URL, means nothing here. */
-function badgeOf({ badge }: PushData): number | undefined {
-  return badge !== undefined && /^\d{1,9}$/.test(badge) ? Number(badge) : undefined;
 }
 
 /** APNs has nothing to ask; but it looks at the credentials before it looks at the device. */

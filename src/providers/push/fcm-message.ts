@@ -1,6 +1,7 @@
 /** From a push message to the `message` of FCM's HTTP v1 API. */
 import type { Json, JsonObject, Priority, PushData } from '../../domain/notification.ts';
 import type { PushMessage } from '../provider.ts';
+import { badgeCount } from './badge.ts';
 
 /** FCM's limit, over keys and values. */
 const MAX_PAYLOAD_BYTES = 4_096;
@@ -31,7 +32,7 @@ export function messageOf(message: PushMessage, now: number): JsonObject | undef
  * the app can read it.
  */
 function android({ notificationId, priority, expiresAt, push }: PushMessage, now: number): JsonObject {
-  const count = countOf(push.badge);
+  const count = badgeCount(push.badge);
   return {
     priority: isUrgent(priority) ? 'HIGH' : 'NORMAL',
     ...(expiresAt === undefined ? {} : { ttl: `${ttl(expiresAt, now)}s` }),
@@ -45,7 +46,7 @@ function android({ notificationId, priority, expiresAt, push }: PushMessage, now
 }
 
 function apns({ notificationId, priority, expiresAt, push }: PushMessage): JsonObject {
-  const count = countOf(push.badge);
+  const count = badgeCount(push.badge);
   return {
     headers: {
       'apns-priority': isUrgent(priority) ? '10' : '5',
@@ -67,7 +68,7 @@ function webPush({ notificationId, priority, expiresAt, push }: PushMessage, now
       tag: notificationId,
       ...(icon === undefined ? {} : { icon }),
       // A browser's badge is an image; the number is for the apps.
-      ...(badge === undefined || countOf(badge) !== undefined ? {} : { badge }),
+      ...(badge === undefined || badgeCount(badge) !== undefined ? {} : { badge }),
       ...(actions.length === 0 ? {} : { actions: actions.map(({ action, title }) => ({ action, title })) }),
     },
   };
@@ -82,8 +83,6 @@ function dataOf({ data = {}, actions }: PushData): Record<string, string> {
 const asText = (value: Json): string => (typeof value === 'string' ? value : JSON.stringify(value));
 const isUrgent = (priority: Priority): boolean => priority === 'urgent' || priority === 'high';
 const isUrl = (text: string | undefined): text is string => text !== undefined && /^https?:\/\//i.test(text);
-const countOf = (badge: string | undefined): number | undefined =>
-  badge !== undefined && /^\d{1,9}$/.test(badge) ? Number(badge) : undefined;
 const bytesOf = (fields: Readonly<Record<string, string>>): number =>
   Buffer.byteLength(Object.entries(fields).flat().join(''));
 

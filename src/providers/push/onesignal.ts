@@ -5,6 +5,7 @@ import { HttpApi, type Answered } from '../http-api.ts';
 import { field, listOf, textOf } from '../json.ts';
 import type { Call, Provider, PushMessage, SendResult } from '../provider.ts';
 import { httpSettings, neededText, type SettingsOf } from '../settings.ts';
+import { badgeCount } from './badge.ts';
 
 const SETTINGS = {
   appId: neededText('Id of the app.'),
@@ -78,12 +79,10 @@ function bodyOf(message: PushMessage, { appId, call, now }: Sending): Readonly<R
   };
 }
 
-/** A number stands on the app's icon; anything else is the address of a picture, which only browsers show. */
 function badgeOf(badge: string | undefined): Readonly<Record<string, unknown>> {
   if (badge === undefined) return {};
-  return /^\d{1,9}$/.test(badge)
-    ? { ios_badgeType: 'SetTo', ios_badgeCount: Number(badge) }
-    : { chrome_web_badge: badge };
+  const count = badgeCount(badge);
+  return count === undefined ? { chrome_web_badge: badge } : { ios_badgeType: 'SetTo', ios_badgeCount: count };
 }
 
 function ttlOf(expiresAt: number, now: number): number {
