@@ -12,6 +12,9 @@ export type Channel = (typeof CHANNELS)[number];
 export const PRIORITIES = ['urgent', 'high', 'normal', 'low'] as const;
 export type Priority = (typeof PRIORITIES)[number];
 
+/** For services that know two priorities only. */
+export const isImportant = (priority: Priority): boolean => priority === 'urgent' || priority === 'high';
+
 /** A lane is a queue of its own for one channel and one priority. */
 export interface Lane {
   readonly channel: Channel;

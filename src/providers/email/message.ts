@@ -1,5 +1,5 @@
 /** What every provider of e-mail does alike with its sender, its addresses and its headers. */
-import type { EmailAddress } from '../../domain/notification.ts';
+import { isImportant, type EmailAddress } from '../../domain/notification.ts';
 import { invalidField } from '../../errors.ts';
 import type { Senders } from '../definition.ts';
 import type { EmailMessage, SendResult } from '../provider.ts';
@@ -72,17 +72,12 @@ export function callerHeaders(message: EmailMessage): Record<string, string> {
   return Object.fromEntries(own.map(([name, value]) => [name, oneLine(value)]));
 }
 
-/** Marked as important for the recipient. */
-export function isImportant({ priority }: EmailMessage): boolean {
-  return priority === 'urgent' || priority === 'high';
-}
-
 /** How mail programs are told that a message is important: the headers that nodemailer writes for it. */
 const IMPORTANT = { 'X-Priority': '1 (Highest)', 'X-MSMail-Priority': 'High', Importance: 'High' };
 
 /** For services that do not write them themselves; none for a message that is not important. */
 export function importanceHeaders(message: EmailMessage): Readonly<Record<string, string>> {
-  return isImportant(message) ? IMPORTANT : {};
+  return isImportant(message.priority) ? IMPORTANT : {};
 }
 
 /** A line break in a header would start one of the caller's own. */

@@ -1,9 +1,9 @@
 /** How a message of ours becomes one of nodemailer's. */
 import { domainToASCII } from 'node:url';
 import type { SendMailOptions } from 'nodemailer';
-import type { Attachment, EmailAddress } from '../../domain/notification.ts';
+import { isImportant, type Attachment, type EmailAddress } from '../../domain/notification.ts';
 import type { EmailMessage } from '../provider.ts';
-import { callerHeaders, isImportant, oneLine, recipientOf } from './message.ts';
+import { callerHeaders, oneLine, recipientOf } from './message.ts';
 
 type Headers = Record<string, string | { readonly prepared: true; readonly value: string }>;
 
@@ -20,7 +20,7 @@ export function composeMail(message: EmailMessage, from: EmailAddress, key: stri
     messageId: messageIdOf(key, from.email),
     headers: headersOf(message),
     attachments: message.attachments.map(attachment),
-    ...(isImportant(message) ? { priority: 'high' as const } : {}),
+    ...(isImportant(message.priority) ? { priority: 'high' as const } : {}),
     xMailer: false,
     // Content is given as it is; a string in it must never be taken for a path or an address to fetch from.
     disableFileAccess: true,

@@ -1,5 +1,5 @@
 /** From a push message to the `message` of FCM's HTTP v1 API. */
-import type { Json, JsonObject, Priority, PushData } from '../../domain/notification.ts';
+import { isImportant, type Json, type JsonObject, type Priority, type PushData } from '../../domain/notification.ts';
 import type { PushMessage } from '../provider.ts';
 import { badgeCount } from './badge.ts';
 
@@ -34,7 +34,7 @@ export function messageOf(message: PushMessage, now: number): JsonObject | undef
 function android({ notificationId, priority, expiresAt, push }: PushMessage, now: number): JsonObject {
   const count = badgeCount(push.badge);
   return {
-    priority: isUrgent(priority) ? 'HIGH' : 'NORMAL',
+    priority: isImportant(priority) ? 'HIGH' : 'NORMAL',
     ...(expiresAt === undefined ? {} : { ttl: `${ttl(expiresAt, now)}s` }),
     notification: {
       tag: notificationId,
@@ -49,7 +49,7 @@ function apns({ notificationId, priority, expiresAt, push }: PushMessage): JsonO
   const count = badgeCount(push.badge);
   return {
     headers: {
-      'apns-priority': isUrgent(priority) ? '10' : '5',
+      'apns-priority': isImportant(priority) ? '10' : '5',
       'apns-collapse-id': notificationId,
       ...(expiresAt === undefined ? {} : { 'apns-expiration': String(Math.floor(expiresAt / 1_000)) }),
     },
@@ -81,7 +81,6 @@ function dataOf({ data = {}, actions }: PushData): Record<string, string> {
 }
 
 const asText = (value: Json): string => (typeof value === 'string' ? value : JSON.stringify(value));
-const isUrgent = (priority: Priority): boolean => priority === 'urgent' || priority === 'high';
 const isUrl = (text: string | undefined): text is string => text !== undefined && /^https?:\/\//i.test(text);
 const bytesOf = (fields: Readonly<Record<string, string>>): number =>
   Buffer.byteLength(Object.entries(fields).flat().join(''));

@@ -1,5 +1,6 @@
 /** Push through OneSignal, to one subscription: https://documentation.onesignal.com/reference/push-notification */
 import { SECOND } from '../../domain/clock.ts';
+import { isImportant } from '../../domain/notification.ts';
 import { defineProvider, type OpenContext } from '../definition.ts';
 import { HttpApi, type Answered } from '../http-api.ts';
 import { field, listOf, textOf } from '../json.ts';
@@ -74,7 +75,7 @@ function bodyOf(message: PushMessage, { appId, call, now }: Sending): Readonly<R
     ...(buttons.length === 0 ? {} : { buttons, web_buttons: buttons }),
     ...(push.icon === undefined ? {} : { large_icon: push.icon, chrome_web_icon: push.icon }),
     ...badgeOf(push.badge),
-    ...(priority === 'urgent' || priority === 'high' ? { priority: 10 } : {}),
+    ...(isImportant(priority) ? { priority: 10 } : {}),
     ...(expiresAt === undefined ? {} : { ttl: ttlOf(expiresAt, now) }),
   };
 }

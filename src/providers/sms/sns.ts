@@ -1,5 +1,6 @@
 /** SMS over Amazon SNS. It has no idempotency key and calls nobody back: what became of a text is in CloudWatch only. */
 import type { MessageAttributeValue, PublishCommandInput } from '@aws-sdk/client-sns';
+import { isImportant } from '../../domain/notification.ts';
 import { AWS_SETTINGS, AwsApi, awsFaults, type AwsResult, type Refused } from '../aws-api.ts';
 import { defineProvider, type OpenContext } from '../definition.ts';
 import type { Provider, SendResult, SmsMessage } from '../provider.ts';
@@ -70,7 +71,7 @@ async function openSns(settings: SnsSettings, context: OpenContext): Promise<Pro
 
 function publication(message: SmsMessage, sender: string | undefined, settings: SnsSettings): PublishCommandInput {
   const { to, text: words, priority } = message;
-  const transactional = priority === 'urgent' || priority === 'high' || settings.smsType === 'transactional';
+  const transactional = isImportant(priority) || settings.smsType === 'transactional';
   const { maxPrice } = settings;
   return {
     PhoneNumber: to,
