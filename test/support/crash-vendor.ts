@@ -12,6 +12,7 @@ import { providerKey } from '../../src/domain/id.ts';
 import type { ProviderReceipt } from '../../src/domain/receipt.ts';
 import { TAKEN, answerTo, isPlan } from './crash-plans.ts';
 import type { VendorAnswer } from './crash-plans.ts';
+import { listen } from './listen.ts';
 
 /** A provider's call. */
 export interface VendorCall {
@@ -87,12 +88,9 @@ export async function startVendor({ clock, thinks, onTaken }: VendorOptions): Pr
       .on('error', () => socket.destroy())
       .on('line', (line) => take(socket, line));
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('a server has a port');
+  const port = await listen(server);
   return {
-    port: address.port,
+    port,
     received,
     async [Symbol.asyncDispose]() {
       stop.abort();

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { constants, createSecureServer, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import { createServer, type Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
+import { listen } from './listen.ts';
 
 const fixture = (name: string): string =>
   readFileSync(new URL(`../providers/fixtures/${name}`, import.meta.url), 'utf8');
@@ -79,12 +80,9 @@ export async function startApns(react: StartedApns['react'] = () => ({ status: 2
     // A client that breaks off leaves nothing to answer.
     take().catch(() => stream.close());
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
+  const port = await listen(server);
   const started: StartedApns = {
-    url: `https://127.0.0.1:${address.port}`,
+    url: `https://127.0.0.1:${port}`,
     requests,
     deaf: false,
     react,

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
 import { buffer } from 'node:stream/consumers';
+import { listen } from './listen.ts';
 
 export interface ReceivedRequest {
   readonly method: string;
@@ -49,13 +50,10 @@ export async function startHttp(react: StartedHttp['react'] = () => ({ status: 2
     // A client that breaks off leaves nothing to answer.
     take().catch(() => incoming.destroy());
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
+  const port = await listen(server);
   const started: StartedHttp = {
-    url: `http://127.0.0.1:${address.port}`,
-    port: address.port,
+    url: `http://127.0.0.1:${port}`,
+    port,
     requests,
     react,
     arrived(count) {

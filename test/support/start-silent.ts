@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
+import { listen } from './listen.ts';
 
 export interface StartedSilent extends AsyncDisposable {
   readonly port: number;
@@ -19,12 +20,9 @@ export async function startSilent(): Promise<StartedSilent> {
     socket.resume();
     connected.resolve();
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
+  const port = await listen(server);
   return {
-    port: address.port,
+    port,
     connected: connected.promise,
     async [Symbol.asyncDispose]() {
       server.close();

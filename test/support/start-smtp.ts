@@ -1,7 +1,7 @@
-import { once } from 'node:events';
 import { buffer } from 'node:stream/consumers';
 import PostalMime, { type Email } from 'postal-mime';
 import { SMTPServer, type SMTPServerOptions } from 'smtp-server';
+import { listen } from './listen.ts';
 
 /** A negative answer, such as `{ code: 550, text: '5.1.1 no such user' }`. */
 export interface Refusal {
@@ -83,13 +83,10 @@ export async function startSmtp(settings: SmtpServerSettings = {}): Promise<Star
   });
   // Clients of these tests break off on purpose.
   server.on('error', () => {});
-  const listener = server.listen(0, '127.0.0.1');
-  await once(listener, 'listening');
-  const address = listener.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
+  const port = await listen(server.server);
   return {
     host: '127.0.0.1',
-    port: address.port,
+    port,
     mails,
     get connections() {
       return connections;

@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import type { Socket } from 'node:net';
+import { listen } from './listen.ts';
 
 /**
  * `pass` forwards; `reset` ends every connection, and each new one, with RST; `black-hole` takes everything and forwards
@@ -33,12 +34,9 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
     track(client);
     track(upstream);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('a TCP server has a port');
+  const port = await listen(server);
   return {
-    port: address.port,
+    port,
     mode(mode) {
       current = mode;
       for (const socket of sockets) {

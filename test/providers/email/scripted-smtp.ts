@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
+import { listen } from '../../support/listen.ts';
 
 /** A reply (lines without their end), or `hang`, `reset` or `close` in its place; `unended ` before one: it is cut off. */
 export type Step = string;
@@ -75,12 +76,9 @@ export async function startScriptedSmtp(script: Script): Promise<ScriptedSmtp> {
     play('greeting');
     converse(socket, play, commands);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
+  const port = await listen(server);
   return {
-    port: address.port,
+    port,
     commands,
     get connections() {
       return connections;

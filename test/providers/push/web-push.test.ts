@@ -2,13 +2,13 @@ import { createPublicKey, ECDH, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer as createTlsServer } from 'node:https';
-import type { Server } from 'node:net';
 import { expect } from 'chai';
 import { jwtVerify } from 'jose';
 import { systemClock, type Clock } from '../../../src/domain/clock.ts';
 import type { Device } from '../../../src/domain/notification.ts';
 import type { Message, Provider, PushMessage, SendResult } from '../../../src/providers/provider.ts';
 import { webPush } from '../../../src/providers/push/web-push.ts';
+import { listen } from '../../support/listen.ts';
 import { startHttp, type HttpAnswer, type HttpReaction, type ReceivedRequest } from '../../support/start-http.ts';
 import { startSilent } from '../../support/start-silent.ts';
 import { describeProvider, KEY, type Behaviour, type Limits, type Rig } from '../conformance.ts';
@@ -96,13 +96,6 @@ async function openSilent(provider: Provider): Promise<Rig<Message>> {
       await server[Symbol.asyncDispose]();
     },
   };
-}
-
-async function listening(server: Server): Promise<number> {
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
 }
 
 describeProvider({ name: 'web_push', open: openRig });
@@ -312,7 +305,7 @@ describe('web_push and addresses that are not public', () => {
       request.resume();
       response.writeHead(201).end();
     });
-    const endpoint = `https://localhost:${await listening(server.listen(0, '127.0.0.1'))}/push/1`;
+    const endpoint = `https://localhost:${await listen(server)}/push/1`;
     await using trusting = await open({ allowPrivate: ['localhost'], caFile: cert ?? '' });
     await using doubting = await open({ allowPrivate: ['localhost'] });
     expect((await trusting.send(push(subscription(endpoint)), call())).outcome).to.equal('sent');
