@@ -1,10 +1,10 @@
 import { expect } from 'chai';
 import type { OpenContext, ProviderDefinition } from '../../src/providers/definition.ts';
-import type { Message, SendResult } from '../../src/providers/provider.ts';
+import type { Message, Provider, SendResult } from '../../src/providers/provider.ts';
 import { startHttp, type HttpAnswer, type HttpReaction, type ReceivedRequest } from '../support/start-http.ts';
-import { startSilent } from '../support/start-silent.ts';
 import { describeProvider, KEY, timeouts, type Behaviour, type Limits, type Rig } from './conformance.ts';
 import { openProvider, type GivenSettings } from './open-provider.ts';
+import { silentRig } from './rigs.ts';
 
 /** A provider that speaks HTTP, and what its service looks like. */
 export interface HttpSubject {
@@ -140,7 +140,10 @@ const notLostOrSent =
   };
 
 async function openRig(subject: HttpSubject, behaviour: Behaviour, limits: Limits): Promise<Rig<Message>> {
-  if (behaviour === 'silent_before') return await openSilent(subject, limits);
+  const open = (url: string): Promise<Provider> =>
+    openProvider(subject.definition, limited(subject, url, limits), subject.context);
+  if (behaviour === 'silent_before')
+    return await silentRig(async (url) => ({ provider: await open(url), message: subject.message }));
   const credentials = subject.credentials.join(' and ');
   const reactions: Readonly<Record<Exclude<Behaviour, 'silent_before'>, HttpReaction>> = {
     accept: subject.accepted,
@@ -151,7 +154,7 @@ async function openRig(subject: HttpSubject, behaviour: Behaviour, limits: Limit
   };
   const server = await startHttp((request) => subject.aside?.(request) ?? reactions[behaviour]);
   const sends = (): number => server.requests.filter((request) => subject.aside?.(request) === undefined).length;
-  const provider = await openProvider(subject.definition, limited(subject, server.url, limits), subject.context);
+  const provider = await open(server.url);
   if (behaviour === 'absent') await server[Symbol.asyncDispose]();
   const arrived = async (): Promise<void> => {
     for (let count = 1; sends() === 0; count = server.requests.length + 1) await server.arrived(count);
@@ -168,24 +171,6 @@ async function openRig(subject: HttpSubject, behaviour: Behaviour, limits: Limit
     async [Symbol.asyncDispose]() {
       await provider[Symbol.asyncDispose]();
       if (behaviour !== 'absent') await server[Symbol.asyncDispose]();
-    },
-  };
-}
-
-async function openSilent(subject: HttpSubject, limits: Limits): Promise<Rig<Message>> {
-  const server = await startSilent();
-  const url = `https://127.0.0.1:${server.port}`;
-  const provider = await openProvider(subject.definition, limited(subject, url, limits), subject.context);
-  return {
-    provider,
-    message: subject.message,
-    credentials: [],
-    connected: () => server.connected,
-    arrived: () => Promise.reject(new Error('nothing can arrive')),
-    taken: 0,
-    async [Symbol.asyncDispose]() {
-      await provider[Symbol.asyncDispose]();
-      await server[Symbol.asyncDispose]();
     },
   };
 }

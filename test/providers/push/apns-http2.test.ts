@@ -4,6 +4,7 @@ import { startApns, type ApnsReaction } from '../../support/start-apns.ts';
 import { startTcpProxy } from '../../support/tcp-proxy.ts';
 import { describeProvider, KEY, type Behaviour, type Limits, type Rig } from '../conformance.ts';
 import { push } from '../messages.ts';
+import { servedRig } from '../rigs.ts';
 import { ACCEPTED, bearer, call, KEY_FILE, MESSAGE, open, reason, sent, TOKEN, verify } from './apns-rig.ts';
 
 async function openRig(behaviour: Behaviour, { timeoutMs, maxConcurrent }: Limits): Promise<Rig<Message>> {
@@ -18,21 +19,7 @@ async function openRig(behaviour: Behaviour, { timeoutMs, maxConcurrent }: Limit
   const server = await startApns(() => reactions[behaviour]);
   if (behaviour === 'silent_before') server.deaf = true;
   const provider = await open(server, { timeout: timeoutMs / 1_000, maxConcurrent });
-  if (behaviour === 'absent') await server[Symbol.asyncDispose]();
-  return {
-    provider,
-    message: MESSAGE,
-    credentials: [KEY_FILE],
-    connected: () => server.connected(),
-    arrived: () => server.arrived(1),
-    get taken() {
-      return server.requests.length;
-    },
-    async [Symbol.asyncDispose]() {
-      await provider[Symbol.asyncDispose]();
-      if (behaviour !== 'absent') await server[Symbol.asyncDispose]();
-    },
-  };
+  return await servedRig(server, behaviour, { provider, message: MESSAGE, credentials: [KEY_FILE] });
 }
 
 describeProvider({ name: 'apns over HTTP/2', open: openRig });

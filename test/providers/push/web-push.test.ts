@@ -10,10 +10,10 @@ import type { Message, Provider, PushMessage, SendResult } from '../../../src/pr
 import { webPush } from '../../../src/providers/push/web-push.ts';
 import { listen } from '../../support/listen.ts';
 import { startHttp, type HttpAnswer, type HttpReaction, type ReceivedRequest } from '../../support/start-http.ts';
-import { startSilent } from '../../support/start-silent.ts';
 import { describeProvider, KEY, type Behaviour, type Limits, type Rig } from '../conformance.ts';
 import { push } from '../messages.ts';
 import { openProvider, type GivenSettings } from '../open-provider.ts';
+import { servedRig, silentRig } from '../rigs.ts';
 import { makeKeys } from './web-push-keys.ts';
 
 const SUBJECT = 'mailto:push@example.org';
@@ -52,8 +52,8 @@ const CREATED: HttpAnswer = { status: 201 };
 
 async function openRig(behaviour: Behaviour, { timeoutMs, maxConcurrent }: Limits): Promise<Rig<Message>> {
   const provider = await open({ timeout: timeoutMs / 1_000, maxConcurrent });
-  // Over TLS the request goes out after the handshake, which a server that never speaks does not finish.
-  if (behaviour === 'silent_before') return await openSilent(provider);
+  if (behaviour === 'silent_before')
+    return await silentRig(async (url) => ({ provider, message: push(subscription(`${url}/push/1`)) }));
   const reactions: Readonly<Record<Exclude<Behaviour, 'silent_before'>, (request: ReceivedRequest) => HttpReaction>> = {
     accept: () => CREATED,
     absent: () => 'hang',
@@ -65,37 +65,11 @@ async function openRig(behaviour: Behaviour, { timeoutMs, maxConcurrent }: Limit
     }),
   };
   const server = await startHttp(reactions[behaviour]);
-  if (behaviour === 'absent') await server[Symbol.asyncDispose]();
-  return {
+  return await servedRig(server, behaviour, {
     provider,
     message: push(subscription(`${server.url}/push/${CAPABILITY}`)),
     credentials: [VAPID.privateKey, CAPABILITY, AUTH, 'vapid t=ey'],
-    connected: () => server.arrived(1),
-    arrived: () => server.arrived(1),
-    get taken() {
-      return server.requests.length;
-    },
-    async [Symbol.asyncDispose]() {
-      await provider[Symbol.asyncDispose]();
-      if (behaviour !== 'absent') await server[Symbol.asyncDispose]();
-    },
-  };
-}
-
-async function openSilent(provider: Provider): Promise<Rig<Message>> {
-  const server = await startSilent();
-  return {
-    provider,
-    message: push(subscription(`https://127.0.0.1:${server.port}/push/1`)),
-    credentials: [],
-    connected: () => server.connected,
-    arrived: () => Promise.reject(new Error('nothing can arrive')),
-    taken: 0,
-    async [Symbol.asyncDispose]() {
-      await provider[Symbol.asyncDispose]();
-      await server[Symbol.asyncDispose]();
-    },
-  };
+  });
 }
 
 describeProvider({ name: 'web_push', open: openRig });

@@ -6,10 +6,10 @@ import type { Message, Provider, SendResult, WebhookMessage } from '../../../src
 import { RESERVED_WEBHOOK_HEADERS } from '../../../src/providers/reserved-headers.ts';
 import { http } from '../../../src/providers/webhook/http.ts';
 import { startHttp, type HttpAnswer, type HttpReaction, type ReceivedRequest } from '../../support/start-http.ts';
-import { startSilent } from '../../support/start-silent.ts';
 import { describeProvider, KEY, type Behaviour, type Limits, type Rig } from '../conformance.ts';
 import { webhook } from '../messages.ts';
 import { type GivenSettings, openProvider } from '../open-provider.ts';
+import { servedRig, silentRig } from '../rigs.ts';
 
 const SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
 const NEXT_SECRET = `whsec_${Buffer.alloc(24, 9).toString('base64')}`;
@@ -50,40 +50,13 @@ const REACTIONS: Record<Exclude<Behaviour, 'absent' | 'silent_before'>, HttpReac
 async function openRig(behaviour: Behaviour, limits: Limits): Promise<Rig<Message>> {
   const { timeoutMs, maxConcurrent } = limits;
   const provider = await open({ timeout: timeoutMs / SECOND, maxConcurrent, secrets: [SECRET] });
-  // Over TLS the request goes out after the handshake, which a server that never speaks does not finish.
-  if (behaviour === 'silent_before') return openSilent(provider);
+  if (behaviour === 'silent_before') return await silentRig(async (url) => ({ provider, message: webhook(url) }));
   const server = await startHttp(() => (behaviour === 'absent' ? 'hang' : REACTIONS[behaviour]));
-  if (behaviour === 'absent') await server[Symbol.asyncDispose]();
-  return {
+  return await servedRig(server, behaviour, {
     provider,
     message: webhook(`${server.url}/?key=${TOKEN}-in-query`, { headers: { authorization: `Bearer ${TOKEN}` } }),
     credentials: [TOKEN, SECRET],
-    connected: () => server.arrived(1),
-    arrived: () => server.arrived(1),
-    get taken() {
-      return server.requests.length;
-    },
-    async [Symbol.asyncDispose]() {
-      await provider[Symbol.asyncDispose]();
-      if (behaviour !== 'absent') await server[Symbol.asyncDispose]();
-    },
-  };
-}
-
-async function openSilent(provider: Provider): Promise<Rig<Message>> {
-  const server = await startSilent();
-  return {
-    provider,
-    message: webhook(`https://127.0.0.1:${server.port}/`),
-    credentials: [],
-    connected: () => server.connected,
-    arrived: () => Promise.reject(new Error('nothing can arrive')),
-    taken: 0,
-    async [Symbol.asyncDispose]() {
-      await provider[Symbol.asyncDispose]();
-      await server[Symbol.asyncDispose]();
-    },
-  };
+  });
 }
 
 describeProvider({ name: 'webhook', open: openRig });
