@@ -1,23 +1,15 @@
 import type { Notification, Priority, RetryPolicy } from './notification.ts';
-import { HOUR, SECOND } from './clock.ts';
 
 /** Attempts in one run, by priority. */
 export const MAX_ATTEMPTS: Readonly<Record<Priority, number>> = { urgent: 10, high: 7, normal: 5, low: 3 };
 
-/** The default back-off. A NORMAL notification outlives an outage of 20 minutes with these values. */
+/** How delays grow; the defaults are those of `[retry]` in carillon.default.toml. */
 export interface BackoffOptions {
   readonly baseMs: number;
   readonly urgentBaseMs: number;
   readonly factor: number;
   readonly capMs: number;
 }
-
-export const DEFAULT_BACKOFF: BackoffOptions = {
-  baseMs: 30 * SECOND,
-  urgentBaseMs: 2 * SECOND,
-  factor: 4,
-  capMs: HOUR,
-};
 
 export function maxAttempts(row: Notification, webhookDefault?: RetryPolicy): number {
   return policyOf(row, webhookDefault)?.maxAttempts ?? MAX_ATTEMPTS[row.spec.priority];

@@ -3,8 +3,8 @@ import fc from 'fast-check';
 import { HOUR, MINUTE, SECOND } from '../../src/domain/clock.ts';
 import { PRIORITIES } from '../../src/domain/notification.ts';
 import type { Notification, Priority, RetryPolicy } from '../../src/domain/notification.ts';
-import { DEFAULT_BACKOFF, MAX_ATTEMPTS, backoffMs, maxAttempts } from '../../src/domain/retry.ts';
-import { aNotification } from '../support/sample.ts';
+import { MAX_ATTEMPTS, backoffMs, maxAttempts } from '../../src/domain/retry.ts';
+import { DEFAULT_BACKOFF, aNotification } from '../support/sample.ts';
 
 const fraction = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
 const afterAttempt = (priority: Priority, attempt: number): Notification =>

@@ -3,7 +3,6 @@ import { DAY, HOUR, MINUTE, SECOND } from '../../src/domain/clock.ts';
 import { systemRandom } from '../../src/domain/id.ts';
 import { MAX_ATTEMPTS_KEPT } from '../../src/domain/notification.ts';
 import type { Notification, NotificationState } from '../../src/domain/notification.ts';
-import { DEFAULT_BACKOFF } from '../../src/domain/retry.ts';
 import { claim, closeTargets } from '../../src/domain/transitions.ts';
 import { Retention } from '../../src/pipeline/retention.ts';
 import { Scheduler } from '../../src/pipeline/scheduler.ts';
@@ -15,7 +14,7 @@ import { openPipeline } from '../support/fake-pipeline.ts';
 import { Outage } from '../support/fake-faults.ts';
 import { BUSY, DOWN, FakeProvider, SENT, UNKNOWN } from '../support/fake-provider.ts';
 import { CIRCUIT, aRoute, openRouter } from '../support/fake-router.ts';
-import { SAMPLE_TIME, aCall, aNotification } from '../support/sample.ts';
+import { DEFAULT_BACKOFF, SAMPLE_TIME, aCall, aNotification } from '../support/sample.ts';
 
 const NOW = SAMPLE_TIME;
 const stateOf = async (delivery: Delivery, row: Notification): Promise<NotificationState> =>

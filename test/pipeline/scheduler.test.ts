@@ -2,7 +2,6 @@ import { expect } from 'chai';
 import { DAY, HOUR, MINUTE, SECOND } from '../../src/domain/clock.ts';
 import { systemRandom } from '../../src/domain/id.ts';
 import type { Notification, NotificationState } from '../../src/domain/notification.ts';
-import { DEFAULT_BACKOFF } from '../../src/domain/retry.ts';
 import { cancelled, claim, needAt, wait } from '../../src/domain/transitions.ts';
 import { hintFor } from '../../src/pipeline/dispatch.ts';
 import { Retention } from '../../src/pipeline/retention.ts';
@@ -10,7 +9,7 @@ import { Scheduler } from '../../src/pipeline/scheduler.ts';
 import { Outage } from '../support/fake-faults.ts';
 import { openPipeline } from '../support/fake-pipeline.ts';
 import type { Pipeline } from '../support/fake-pipeline.ts';
-import { aCall, SAMPLE_TIME, aNotification } from '../support/sample.ts';
+import { DEFAULT_BACKOFF, aCall, SAMPLE_TIME, aNotification } from '../support/sample.ts';
 
 const NOW = SAMPLE_TIME;
 

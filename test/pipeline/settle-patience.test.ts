@@ -1,8 +1,7 @@
 import { expect } from 'chai';
 import { claim } from '../../src/domain/transitions.ts';
 import { settle } from '../../src/pipeline/settle.ts';
-import { DEFAULT_BACKOFF } from '../../src/domain/retry.ts';
-import { aNotification, aCall } from '../support/sample.ts';
+import { DEFAULT_BACKOFF, aNotification, aCall } from '../support/sample.ts';
 
 describe('a provider that always asks to wait a second', () => {
   it('is not called tens of thousands of times for one notification', () => {

@@ -3,12 +3,11 @@ import fc from 'fast-check';
 import { DAY, HOUR, SECOND } from '../../src/domain/clock.ts';
 import { OUTCOMES, isFinal } from '../../src/domain/notification.ts';
 import type { Notification, Outcome, Target } from '../../src/domain/notification.ts';
-import { DEFAULT_BACKOFF } from '../../src/domain/retry.ts';
 import { claim, requestCancel } from '../../src/domain/transitions.ts';
 import { lostLease, settle } from '../../src/pipeline/settle.ts';
 import type { Report, SettleContext } from '../../src/pipeline/settle.ts';
 import type { SendResult } from '../../src/providers/provider.ts';
-import { aCallFor, SAMPLE_TIME, aNotification, withState } from '../support/sample.ts';
+import { DEFAULT_BACKOFF, aCallFor, SAMPLE_TIME, aNotification, withState } from '../support/sample.ts';
 
 const outcomes = fc.constantFrom(...OUTCOMES);
 const results: fc.Arbitrary<SendResult> = fc

@@ -2,12 +2,11 @@ import { expect } from 'chai';
 import { DAY, HOUR, MINUTE, SECOND } from '../../src/domain/clock.ts';
 import { OUTCOMES } from '../../src/domain/notification.ts';
 import type { Notification, NotificationState, Outcome, Target } from '../../src/domain/notification.ts';
-import { DEFAULT_BACKOFF } from '../../src/domain/retry.ts';
 import { claim, failOver, failed } from '../../src/domain/transitions.ts';
 import { MAX_HOLD, MAX_NAK, absorb, holdUntil, lostLease, settle } from '../../src/pipeline/settle.ts';
 import type { Report, SettleContext, Told } from '../../src/pipeline/settle.ts';
 import type { SendResult } from '../../src/providers/provider.ts';
-import { aCall, aCallFor, SAMPLE_TIME, aNotification, withState } from '../support/sample.ts';
+import { DEFAULT_BACKOFF, aCall, aCallFor, SAMPLE_TIME, aNotification, withState } from '../support/sample.ts';
 
 const NOW = SAMPLE_TIME + SECOND;
 const CONTEXT: SettleContext = { now: NOW, fraction: 0, backoff: DEFAULT_BACKOFF, hasJob: true };

@@ -2,7 +2,6 @@
 import { SECOND } from '../../src/domain/clock.ts';
 import { systemRandom } from '../../src/domain/id.ts';
 import type { Notification } from '../../src/domain/notification.ts';
-import { DEFAULT_BACKOFF } from '../../src/domain/retry.ts';
 import { Deliverer } from '../../src/pipeline/deliver.ts';
 import type { Delivered, DelivererOptions } from '../../src/pipeline/deliver.ts';
 import { hintFor } from '../../src/pipeline/dispatch.ts';
@@ -13,7 +12,7 @@ import { FakeJob } from './fake-queue.ts';
 import { aRoute, openRouter } from './fake-router.ts';
 import { openPipeline } from './fake-pipeline.ts';
 import type { Pipeline, PipelineFaults } from './fake-pipeline.ts';
-import { aRendered } from './sample.ts';
+import { DEFAULT_BACKOFF, aRendered } from './sample.ts';
 
 export const LEASE = 75 * SECOND;
 

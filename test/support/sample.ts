@@ -1,5 +1,5 @@
 /** Values of the domain that are valid by their types, each with what a test wants to be different. */
-import { MINUTE } from '../../src/domain/clock.ts';
+import { HOUR, MINUTE, SECOND } from '../../src/domain/clock.ts';
 import { systemRandom } from '../../src/domain/id.ts';
 import { openTargets } from '../../src/domain/notification.ts';
 import type {
@@ -10,11 +10,20 @@ import type {
   RenderedContent,
 } from '../../src/domain/notification.ts';
 import type { Receipt } from '../../src/domain/receipt.ts';
+import type { BackoffOptions } from '../../src/domain/retry.ts';
 import type { Suppression } from '../../src/domain/suppression.ts';
 import type { PlannedCall } from '../../src/domain/transitions.ts';
 import type { FeedEvent } from '../../src/feed/feed.ts';
 import type { Hint } from '../../src/queue/queue.ts';
 import type { KeyRecord } from '../../src/storage/storage.ts';
+
+/** As in carillon.default.toml. A NORMAL notification outlives an outage of 20 minutes with it. */
+export const DEFAULT_BACKOFF: BackoffOptions = {
+  baseMs: 30 * SECOND,
+  urgentBaseMs: 2 * SECOND,
+  factor: 4,
+  capMs: HOUR,
+};
 
 /** 2026-01-02T03:04:05Z. */
 export const SAMPLE_TIME = Date.UTC(2026, 0, 2, 3, 4, 5);
