@@ -3,7 +3,7 @@
  * whoever settles it looks for receipts afterwards, and the scheduler does for both.
  */
 import type { Clock } from '../domain/clock.ts';
-import { DAY, MINUTE, SECOND } from '../domain/clock.ts';
+import { DAY, HOUR, MINUTE, SECOND } from '../domain/clock.ts';
 import { MAX_RECEIPTS_KEPT } from '../domain/notification.ts';
 import type { Notification, NotificationSpec } from '../domain/notification.ts';
 import type { ProviderReceipt, Receipt } from '../domain/receipt.ts';
@@ -23,7 +23,7 @@ export const RECEIPT_LIFE = 7 * DAY;
 const APPLY_GRACE = 30 * SECOND;
 /** A receipt that cannot be applied yet is looked at again after its own age, within these bounds. */
 const MIN_WAIT = MINUTE;
-const MAX_WAIT = 6 * 60 * MINUTE;
+const MAX_WAIT = 6 * HOUR;
 /** Writers of one row that were faster, before it is left to the scheduler. */
 const MAX_RACES = 10;
 

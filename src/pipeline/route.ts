@@ -59,7 +59,13 @@ export interface Plan {
 export const toPlanned = ({ provider, ...call }: ProviderCall): PlannedCall => ({ provider: provider.name, ...call });
 
 /** Nobody can be asked before then. */
-type Blocked = Pick<Waiting, 'until' | 'reason'>;
+type AllBlocked = Pick<Waiting, 'until' | 'reason'>;
+
+/** One provider cannot be asked before then. */
+interface Blocked {
+  readonly reason: SkipReason;
+  readonly until: number;
+}
 
 interface Health {
   readonly circuit: Circuit;
@@ -133,7 +139,7 @@ export class Router {
    * The provider to ask for a target, and takes its tokens; when it may be asked again where all are blocked; undefined
    * when none is left that serves it.
    */
-  async #pick(row: Notification, target: number, tried: ReadonlySet<string>): Promise<Picked | Blocked | undefined> {
+  async #pick(row: Notification, target: number, tried: ReadonlySet<string>): Promise<Picked | AllBlocked | undefined> {
     const order = this.#ordered(row, target).filter(({ route }) => !tried.has(route.provider.name));
     const skipped: Skipped[] = [];
     let until = Infinity;
@@ -204,10 +210,7 @@ export class Router {
     return repeat ? [{ ...repeat, choice: 'repeat' }, ...order.filter((one) => one !== repeat)] : order;
   }
 
-  async #blocked({
-    provider,
-    maxPerDay,
-  }: Route): Promise<{ readonly reason: SkipReason; readonly until: number } | undefined> {
+  async #blocked({ provider, maxPerDay }: Route): Promise<Blocked | undefined> {
     const { clock, limiter, quota } = this.#options;
     const now = clock.now();
     const health = this.#healthOf(provider);
