@@ -35,14 +35,12 @@ export interface VerificationServiceOptions {
   readonly smsRoute: () => readonly Route[];
   /** Default: the machine's own DNS servers, each asked twice. */
   readonly dns?: DnsOptions;
-  /** For a provider's look-up, milliseconds. Default: 10 s. */
-  readonly lookUpLimit?: number;
 }
 
 const SYSTEM_DNS: DnsOptions = { openResolver: () => new Resolver({ timeout: 2 * SECOND, tries: 2 }) };
 
 export function createVerificationService(options: VerificationServiceOptions): ServiceImplementation {
-  const { smsRoute, dns = SYSTEM_DNS, lookUpLimit } = options;
+  const { smsRoute, dns = SYSTEM_DNS } = options;
   return implement(VerificationService, {
     async verifyEmail({ email, checkMx }, { signal }) {
       const domain = domainOf(email);
@@ -55,8 +53,7 @@ export function createVerificationService(options: VerificationServiceOptions): 
 
     async verifyPhone({ phone, country, lookUp }, { signal }) {
       const question = { phone, lookUp, ...(country && { country }) };
-      const limit = lookUpLimit === undefined ? {} : { limit: lookUpLimit };
-      const { type, ...facts } = await verifyPhone(question, { route: smsRoute(), ...limit }, signal);
+      const { type, ...facts } = await verifyPhone(question, { route: smsRoute() }, signal);
       return { ...facts, ...(type && { type: phoneTypeTo[type] }) };
     },
   });
