@@ -97,7 +97,9 @@ export const seconds = (doc: string, fallback: number, range: readonly [number, 
   read: (value) => readNumber(value) * SECOND,
 });
 
-export const texts = (doc: string, rules: TextRules = {}): Setting<readonly string[]> => ({
+type TextsRules = TextRules & Pick<Setting<unknown>, 'needed'>;
+
+export const texts = (doc: string, rules: TextsRules = {}): Setting<readonly string[]> => ({
   kind: 'strings',
   fallback: [],
   doc,

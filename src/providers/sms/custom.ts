@@ -17,8 +17,8 @@ import { signatureHeaders, signingKey } from '../webhook/signature.ts';
 const SETTINGS = {
   url: neededText('Where each message is POSTed.', { format: 'http-url' }),
   secrets: texts(
-    'Keys that sign each call (Standard Webhooks), such as whsec_ and base64; one signature for each. Callbacks may be signed with any. Needed.',
-    { secret: true, format: 'webhook-secret' },
+    'Keys that sign each call (Standard Webhooks), such as whsec_ and base64; one signature for each. Callbacks may be signed with any.',
+    { secret: true, format: 'webhook-secret', needed: true },
   ),
   from: text('Sender. Empty: notifications.default_sms_sender.'),
   ...HTTP_SETTINGS,
@@ -29,7 +29,6 @@ export const custom = defineProvider({
   channels: ['sms'],
   doc: 'A service of your own: the contract is in docs/providers.md.',
   settings: SETTINGS,
-  faults: ({ secrets }) => (secrets.length === 0 ? ['notifications.sms.custom.secrets must be given'] : []),
   open: openCustom,
 });
 
