@@ -41,6 +41,11 @@ export class Circuit {
     if (this.#openMs > 0) this.#probeUntil = now + this.#probeMs;
   }
 
+  /** What was begun has asked nothing after all: another call may probe. */
+  released(): void {
+    this.#probeUntil = 0;
+  }
+
   /** The provider answered something about the message: it works. True when that closed the circuit. */
   worked(): boolean {
     const wasOpen = this.#openMs > 0;

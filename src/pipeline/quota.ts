@@ -73,8 +73,8 @@ export class Quota {
       const now = this.#clock.now();
       const day = Math.floor(now / DAY);
       const storedDay = Math.floor(stored / DAY_FACTOR);
-      // By the clock of another process the day has ended, and with it for all.
-      if (storedDay > day) return storedDay * DAY;
+      // By the clock of another process the day has ended, and with it for all. One that is days ahead is simply wrong.
+      if (storedDay === day + 1) return storedDay * DAY;
       const used = storedDay === day ? stored % DAY_FACTOR : 0;
       const left = perDay - used;
       if (left <= 0) return this.#end(name, (day + 1) * DAY);

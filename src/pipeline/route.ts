@@ -173,6 +173,7 @@ export class Router {
     if (provider.perRecipient) return;
     const { events, clock } = this.#options;
     const health = this.#healthOf(provider);
+    if (results.every(({ result }) => result.notAsked)) health.circuit.released();
     for (const { result } of results) {
       if (result.notAsked) continue;
       if (isFault(result)) {

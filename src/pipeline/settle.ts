@@ -221,9 +221,10 @@ function retry(row: Notification, after: Attempted, report: Report, context: Set
     return giveUp(row, after, now, (closedAfter) => failed(row, 'attempts_exhausted', now, { after: closedAfter }));
   }
   const backoff = backoffMs(row, context.fraction, context.backoff, context.webhookRetry);
-  const dueAt = now + Math.max(backoff, retryAfter(report));
+  const dueAt = now + Math.max(backoff, Math.min(retryAfter(report), MAX_HOLD));
   if (expiredBy(row, dueAt)) return giveUp(row, after, now, (c) => cancelled(row, 'expired', now, c));
-  if (retryAfter(report) > MAX_HOLD) {
+  // Of a provider that another took over from, the next attempt may find it again; not of the last one.
+  if (retryAfter({ ...report, retryAfterMs: 0 }) > MAX_HOLD) {
     return giveUp(row, after, now, (c) => failed(row, 'held_too_long', now, { after: c }));
   }
   return wait(row, { reason: 'retrying', dueAt, naked: naks(dueAt, context), free }, now, after);
@@ -234,9 +235,10 @@ function hold(row: Notification, after: Attempted, report: Report, context: Sett
   const { waiting = [] } = report;
   const onlyWaiting = openTargets(after.targets).length === waiting.length;
   const held = heldFor(row, now);
-  // No longer than a last try can still come in time.
-  const patience = Math.min(held * PATIENCE, MAX_HOLD - held, (row.spec.expiresAt ?? Infinity) - 1 - now);
-  const asked = Math.max(retryAfter(report) || DEFAULT_RATE_LIMIT_WAIT, patience);
+  // What is guessed leaves a last try before the expiry.
+  const left = (row.spec.expiresAt ?? Infinity) - 1 - now;
+  const patience = Math.min(held * PATIENCE, MAX_HOLD - held, left);
+  const asked = Math.max(retryAfter(report) || Math.min(DEFAULT_RATE_LIMIT_WAIT, Math.max(left, SECOND)), patience);
   // Those that wait do not hold up one another: who still has to is left out again.
   const dueAt = onlyWaiting ? Math.min(...waiting.map(({ until }) => until)) : now + asked;
   const reason = onlyWaiting && waiting.every((w) => w.reason === 'route_down') ? 'route_down' : 'rate_limited';

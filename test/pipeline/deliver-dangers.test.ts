@@ -86,8 +86,10 @@ describe('what a provider has said', () => {
       await delivery.clock.advance(CIRCUIT.openMs);
       next = notAsked;
       await send();
+      next = DOWN;
       await send();
-      expect(only.calls).to.have.length(CIRCUIT.failures + 1);
+      await send();
+      expect(only.calls, 'two probes').to.have.length(CIRCUIT.failures + 2);
     });
   }
 

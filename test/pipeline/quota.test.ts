@@ -62,6 +62,13 @@ describe('a quota', () => {
     expect(await takeAll([new Quota(storage, new ManualClock(midnight), events)], 10)).to.equal(0);
   });
 
+  it('does not believe a process whose clock is days ahead', async () => {
+    await using pipeline = await openPipeline();
+    const { storage, clock, events } = pipeline;
+    await new Quota(storage, new ManualClock(clock.now() + 365 * DAY), events).take('email.ses', 10);
+    expect(await takeAll(two(pipeline), 10)).to.equal(10);
+  });
+
   it('that is used up is told once, and the store is not asked again that day', async () => {
     const reads: string[] = [];
     await using pipeline = await openPipeline({ storage: (method) => void reads.push(method) });

@@ -225,6 +225,15 @@ describe('a provider that cannot be asked', () => {
       expect(namesOf(await router.plan(aNotification(), [0], none))).to.deep.equal(['first']);
     }));
 
+  it('is probed by another call when the first one asked nothing', () =>
+    withRouter([aRoute(first)], async (router, { clock }) => {
+      open(router, first);
+      await clock.advance(CIRCUIT.openMs);
+      expect(namesOf(await router.plan(aNotification(), [0], none))).to.deep.equal(['first']);
+      tell(router, first, { outcome: 'invalid_recipient', notAsked: true });
+      expect(namesOf(await router.plan(aNotification(), [0], none))).to.deep.equal(['first']);
+    }));
+
   it('blocks its channel only when no other provider of it can be asked', () =>
     withRouter(both, async (router, { clock }) => {
       open(router, first);

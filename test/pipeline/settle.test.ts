@@ -214,6 +214,19 @@ describe('settle and waiting', () => {
     expect(after(24 * HOUR + 1)).to.include({ status: 'failed', reason: 'held_too_long' });
   });
 
+  it('goes on with the others when only a provider that handed over wants to be left for more than a day', () => {
+    const row = claimedRow(left);
+    const report = { ...reportOf(row, [0, resultOf('temporary_failure')]), retryAfterMs: 48 * HOUR };
+    expect(settled(row, report)).to.include({ status: 'pending', reason: 'retrying', dueAt: NOW + 24 * HOUR });
+  });
+
+  it('does not outwait its expiry by a wait of its own guess', () => {
+    const held = aNotification({ spec: { expiresAt: NOW + 20 * SECOND } });
+    const row = claim(held, { id: 'mine', until: NOW + MINUTE }, [aCallFor(held)], NOW);
+    const state = settled(row, reportOf(row, [0, resultOf('rate_limited')]));
+    expect(state).to.include({ status: 'pending', dueAt: NOW + 20 * SECOND - 1 });
+  });
+
   it('does not outwait its expiry by being patient', () => {
     const expiresAt = NOW + 30 * MINUTE;
     const held = aNotification({ spec: { expiresAt }, state: { heldSince: NOW - 10 * HOUR } });

@@ -78,7 +78,7 @@ function outcomeOf(api: HttpApi, answer: Answered): SendResult {
   }
   if (word !== undefined && CLOSED.includes(word)) return { outcome: 'invalid_recipient', ...told };
   // The path is the recipient's: Slack redirects what is nobody's webhook. Not suppressed, as a proxy may say so, too.
-  if (status < 400 || status === 404 || status === 405) return { outcome: 'invalid_recipient', ...told };
+  if (status < 400 || [404, 405, 410].includes(status)) return { outcome: 'invalid_recipient', ...told };
   const result = api.outcomeOf(answer, word);
   // About one message a second and webhook.
   return result.outcome === 'rate_limited' && status === 429 ? { ...result, recipientOnly: true } : result;

@@ -81,7 +81,7 @@ function outcomeOf(api: HttpApi, answer: Answered): SendResult {
   const messageId = textOf(json, 'message_id');
   // A service that is ours has nothing to hide behind a 2xx: without an id something else has answered.
   if (status >= 200 && status < 300) {
-    const isTaken = messageId !== undefined && field(json, 'error') === undefined;
+    const isTaken = messageId !== undefined && (field(json, 'error') ?? null) === null;
     return isTaken ? { outcome: 'sent', code: String(status), messageId } : api.unreadable(answer);
   }
   return api.outcomeOf(answer, error, textOf(json, 'error', 'message'));

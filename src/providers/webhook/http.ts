@@ -50,10 +50,21 @@ const KEEP_ALIVE = 1_000;
 /** How long a call waits for those before it at the same endpoint, milliseconds; then its row waits, at no cost. */
 const ENDPOINT_WAIT = SECOND;
 
-/** Calls at a time for each endpoint: one that is silent keeps no more of the places, and nobody else waits for it. */
+interface Endpoint {
+  readonly slots: Slots;
+  /** Those that have a slot or wait for one. */
+  users: number;
+  /** One has waited in vain, and no call has ended since. */
+  stuck: boolean;
+}
+
+/**
+ * Calls at a time for each endpoint: one that is silent keeps no more of the places. Who waits for it keeps a place of the
+ * worker, so that only the first one does.
+ */
 class EndpointSlots {
   readonly #count: number;
-  readonly #endpoints = new Map<string, { readonly slots: Slots; users: number }>();
+  readonly #endpoints = new Map<string, Endpoint>();
 
   constructor(count: number) {
     this.#count = count;
@@ -61,24 +72,29 @@ class EndpointSlots {
 
   /** True when a slot was taken, which must then be given back. */
   async take(host: string, signal: AbortSignal): Promise<boolean> {
-    const endpoint = this.#endpoints.get(host) ?? { slots: new Slots(this.#count), users: 0 };
+    const endpoint = this.#endpoints.get(host) ?? { slots: new Slots(this.#count), users: 0, stuck: false };
     this.#endpoints.set(host, endpoint);
+    const isBusy = endpoint.users >= this.#count;
+    if (isBusy && endpoint.stuck) return false;
     endpoint.users += 1;
-    const isBusy = endpoint.users > this.#count;
     const until = isBusy ? AbortSignal.any([signal, AbortSignal.timeout(ENDPOINT_WAIT)]) : signal;
     if (await endpoint.slots.take(until)) return true;
-    this.#leave(host);
+    endpoint.stuck = !signal.aborted;
+    this.#leave(host, endpoint);
     return false;
   }
 
   give(host: string): void {
-    this.#endpoints.get(host)?.slots.give();
-    this.#leave(host);
+    const endpoint = this.#endpoints.get(host);
+    if (!endpoint) return;
+    endpoint.stuck = false;
+    endpoint.slots.give();
+    this.#leave(host, endpoint);
   }
 
-  #leave(host: string): void {
-    const endpoint = this.#endpoints.get(host);
-    if (endpoint && --endpoint.users === 0) this.#endpoints.delete(host);
+  #leave(host: string, endpoint: Endpoint): void {
+    endpoint.users -= 1;
+    if (endpoint.users === 0) this.#endpoints.delete(host);
   }
 }
 

@@ -56,6 +56,7 @@ const subject: HttpSubject = {
       { status: 403, body: 'posting_to_general_channel_denied' },
       closed('posting_to_general_channel_denied'),
     ],
+    ['a 410 without a word', { status: 410, body: '' }, outcome('invalid_recipient')],
     ['no_service', { status: 404, body: 'no_service' }, dead('no_service')],
     ['no_team', { status: 404, body: 'no_team\n' }, dead('no_team')],
     ['invalid_token', { status: 403, body: 'invalid_token' }, dead('invalid_token')],

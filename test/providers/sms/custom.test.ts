@@ -39,6 +39,7 @@ describeHttpProvider({
     ['a message id', { status: 200, body: '{"message_id":"m-1"}' }, { outcome: 'sent', code: '200', messageId: 'm-1' }],
     ['a 200 without a message id', { status: 200, body: '{"ok":true}' }, outcome('unknown')],
     ['a 200 with an empty message id', { status: 200, body: '{"message_id":""}' }, outcome('unknown')],
+    ['an error of null', { status: 200, body: '{"message_id":"m-1","error":null}' }, outcome('sent')],
     [
       'a 200 that has both a message id and an error',
       { status: 200, body: '{"message_id":"m-1","error":{"code":"no_credit"}}' },

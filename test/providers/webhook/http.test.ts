@@ -221,6 +221,10 @@ describe('an endpoint of webhook that is silent', () => {
     const third = provider.send(webhook(silent.url), call());
     expect((await provider.send(webhook(other.url), call())).outcome).to.equal('sent');
     expect(await third).to.include({ outcome: 'rate_limited', code: 'endpoint_busy' });
+    const more = Array.from({ length: 20 }, () => provider.send(webhook(silent.url), call()));
+    // At once, however many there are: each would keep a place of the worker for as long as it waited.
+    const next = await Promise.race([Promise.all(more), provider.send(webhook(other.url), call())]);
+    expect(next).to.be.an('array').of.length(20);
     expect(silent.requests).to.have.length(2);
     await provider[Symbol.asyncDispose]();
     await Promise.all(first);
