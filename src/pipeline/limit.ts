@@ -2,8 +2,9 @@
  * Rate limits over all processes: GCRA (the generic cell rate algorithm), one number per limit in the store, moved by
  * compare-and-set. A process takes up to one second of tokens at a time and uses them within that second.
  *
- * What holds: in any 60 s at most rate + burst messages, or rate + those of one notification where these are more. Tokens are used up to one second after they were taken, so they
- * are given out at the rate per 61 s: any 61 s hold at most rate + burst, and so do any 60 s of use.
+ * What holds: in any 60 s at most rate + burst messages, or rate + those of one notification where these are more. Tokens
+ * are used up to one second after they were taken, so they are given out at the rate per 61 s: any 61 s hold at most
+ * rate + burst, and so do any 60 s of use.
  */
 import type { Clock } from '../domain/clock.ts';
 import { MINUTE, SECOND } from '../domain/clock.ts';

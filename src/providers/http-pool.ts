@@ -1,6 +1,5 @@
 /** Connections to one or many services, with a time limit and a number of calls at a time. */
-import { Socket } from 'node:net';
-import type { LookupFunction } from 'node:net';
+import { Socket, type LookupFunction } from 'node:net';
 import type { Agent } from 'undici';
 import { callHttp, type HttpRequest, type HttpResult } from './http-call.ts';
 import { Slots } from './slots.ts';

@@ -32,8 +32,8 @@ const RESERVED_EMAIL_HEADERS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * The last ones steer a vendor, by its API or behind a relay: through them a caller could give a message the mark of another one, and its
- * receipts with it.
+ * The last ones steer a vendor, by its API or behind a relay: through them a caller could give a message the mark of
+ * another one, and its receipts with it.
  */
 const RESERVED_EMAIL_PREFIXES = ['content-', 'resent-', 'arc-', 'received-', 'x-ses-', 'x-mailgun-', 'x-carillon-'];
 
